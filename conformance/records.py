@@ -1,0 +1,136 @@
+"""The result file: one JSON object per line. This module is the format, and the only one that reads or writes it.
+
+A header (`run`), the cases looked at (`case`: claim, source, program, so that a result file can be shown without the
+specification at hand), one `result` per case and engine, and a `summary`. A file without its summary is an unfinished
+run. Numbers that JSON lacks are written as the strings "nan", "inf" and "-inf".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Verdict = Literal["pass", "fail", "error", "crash", "timeout", "unsupported", "blocked", "pending", "waived"]
+VERDICTS: tuple[Verdict, ...] = (
+    "pass", "fail", "error", "crash", "timeout", "unsupported", "blocked", "pending", "waived",
+)  # fmt: skip
+FINDINGS = (
+    "wrong", "not-a-subgradient", "nan-at-kink", "convention", "semantics", "no-error", "dtype", "shape",
+)  # fmt: skip
+
+
+class SpecInfo(msgspec.Struct):
+    """Which specification was run: its version, the digest over all its files, and how many cases it holds."""
+
+    version: str
+    digest: str
+    cases: int = 0
+
+
+class EngineInfo(msgspec.Struct):
+    """An engine as it was loaded: the name it is asked for by, its version, the devices it ran on."""
+
+    name: str
+    version: str
+    device: str = "cpu"
+    drop_in: bool = True
+
+
+class Run(msgspec.Struct, tag_field="kind", tag="run"):
+    """The header. `oracle` names the engine whose final states were compared with."""
+
+    spec: SpecInfo
+    engines: list[EngineInfo]
+    environment: dict[str, str]
+    kit: str = ""
+    oracle: str | None = None
+    selected: int = 0
+    patterns: list[str] = msgspec.field(default_factory=list)
+
+
+class CaseInfo(msgspec.Struct, tag_field="kind", tag="case", omit_defaults=True):
+    """A case as a report shows it. `expected` lists what the program asserts: line and source text."""
+
+    case: str
+    chapter: str
+    claim: str
+    source: str
+    program: str
+    file: str
+    line: int
+    program_line: int
+    covers: list[str] = msgspec.field(default_factory=list)
+    requires: list[str] = msgspec.field(default_factory=list)
+    torch_departs: str | None = None
+    pending: str | None = None
+    note: str | None = None
+
+
+class Observed(msgspec.Struct, omit_defaults=True):
+    """One observation as it is shown: `value` and `expected` are JSON values; tensors as {"dtype", "shape", "value"}."""
+
+    line: int
+    what: str
+    value: Any
+    expected: Any = None
+    kind: str = "=="
+    agrees: bool = True
+    iteration: int = 0
+
+
+class Difference(msgspec.Struct, omit_defaults=True):
+    """Where an engine differs: from a written expectation, or from the oracle's final state (`against` names it)."""
+
+    where: str
+    line: int
+    expected: Any
+    observed: Any
+    max_abs: float | str | None = None
+    max_rel: float | str | None = None
+    ulps: float | str | None = None
+    index: list[int] | None = None
+    finding: str | None = None
+    against: str = "specification"
+
+
+class ErrorInfo(msgspec.Struct, omit_defaults=True):
+    """An exception that the program did not expect, or the way a process ended."""
+
+    type: str
+    message: str
+    line: int = 0
+    traceback: str = ""
+
+
+class Result(msgspec.Struct, tag_field="kind", tag="result"):
+    """One case on one engine.
+
+    departs: torch breaks a written expectation; "expected" where the case says so (`torch_departs`), else "found".
+    oracle: the engine whose final state was compared with, None where there was none.
+    """
+
+    case: str
+    engine: str
+    device: str
+    verdict: Verdict
+    finding: str | None = None
+    observed: list[Observed] = msgspec.field(default_factory=list)
+    differences: list[Difference] = msgspec.field(default_factory=list)
+    missing: list[str] = msgspec.field(default_factory=list)
+    error: ErrorInfo | None = None
+    seconds: float = 0.0
+    oracle: str | None = None
+    departs: Literal["expected", "found"] | None = None
+    reason: str | None = None
+    state: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Summary(msgspec.Struct, tag_field="kind", tag="summary"):
+    """Counts per engine and verdict. Its presence says that the run was finished."""
+
+    counts: dict[str, dict[str, int]]
+    seconds: float = 0.0
+
+
+Record = Run | CaseInfo | Result | Summary
