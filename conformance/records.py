@@ -7,14 +7,15 @@ run. Numbers that JSON lacks are written as the strings "nan", "inf" and "-inf".
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
-Verdict = Literal["pass", "fail", "error", "crash", "timeout", "unsupported", "blocked", "pending", "waived"]
-VERDICTS: tuple[Verdict, ...] = (
-    "pass", "fail", "error", "crash", "timeout", "unsupported", "blocked", "pending", "waived",
-)  # fmt: skip
+Verdict = Literal[
+    "pass", "fail", "error", "crash", "timeout", "unsupported", "blocked", "pending", "waived", "departs",
+]  # fmt: skip
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+FAILING: frozenset[Verdict] = frozenset({"fail", "error", "crash", "timeout"})  # what makes a run exit with 1
 FINDINGS = (
     "wrong", "not-a-subgradient", "nan-at-kink", "convention", "semantics", "no-error", "dtype", "shape",
 )  # fmt: skip
@@ -37,8 +38,19 @@ class EngineInfo(msgspec.Struct):
     drop_in: bool = True
 
 
+class LeftOut(msgspec.Struct):
+    """Cases that were asked for and not run, with the reason: another torch version, no GPU. Never counted as run.
+
+    engine: the engine that the reason holds for, None where it holds for all.
+    """
+
+    reason: str
+    cases: list[str]
+    engine: str | None = None
+
+
 class Run(msgspec.Struct, tag_field="kind", tag="run"):
-    """The header. `oracle` names the engine whose final states were compared with."""
+    """The header. `oracle` names the engine whose final states were compared with; `selected` counts the cases run."""
 
     spec: SpecInfo
     engines: list[EngineInfo]
@@ -47,6 +59,8 @@ class Run(msgspec.Struct, tag_field="kind", tag="run"):
     oracle: str | None = None
     selected: int = 0
     patterns: list[str] = msgspec.field(default_factory=list)
+    left_out: list[LeftOut] = msgspec.field(default_factory=list)
+    profile: str | None = None
 
 
 class CaseInfo(msgspec.Struct, tag_field="kind", tag="case", omit_defaults=True):
@@ -106,8 +120,12 @@ class ErrorInfo(msgspec.Struct, omit_defaults=True):
 class Result(msgspec.Struct, tag_field="kind", tag="result"):
     """One case on one engine.
 
-    departs: torch breaks a written expectation; "expected" where the case says so (`torch_departs`), else "found".
+    verdict: as in the verdict table of docs/results-format.md. "departs" is torch breaking a claim that the case says
+        torch is known to break (`torch_departs`): neither a pass nor a failure, counted and listed apart.
+    departs: torch breaks a written expectation; "expected" where the case says so (`torch_departs`), "found" where it
+        does not (the verdict is then fail or error); "no-longer" where the case says so and torch keeps the claim.
     oracle: the engine whose final state was compared with, None where there was none.
+    waived: the verdict that a waiver covers, where the verdict is "waived".
     """
 
     case: str
@@ -121,9 +139,10 @@ class Result(msgspec.Struct, tag_field="kind", tag="result"):
     error: ErrorInfo | None = None
     seconds: float = 0.0
     oracle: str | None = None
-    departs: Literal["expected", "found"] | None = None
+    departs: Literal["expected", "found", "no-longer"] | None = None
     reason: str | None = None
     state: dict[str, Any] = msgspec.field(default_factory=dict)
+    waived: Verdict | None = None
 
 
 class Summary(msgspec.Struct, tag_field="kind", tag="summary"):
