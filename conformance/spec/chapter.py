@@ -104,9 +104,7 @@ class _Reader:
         if "tolerance" in behaviour:
             common["tolerance"] = Tolerance(**behaviour["tolerance"])
         for point in points(behaviour.get("with")):
-            own = {
-                value.removeprefix("torch.") for value in point.values() if value in paths and isinstance(value, str)
-            }
+            own = {v.removeprefix("torch.") for v in point.values() if isinstance(v, str) and v in paths}
             yield Case(
                 **{**common, "id": common["id"] + suffix(point)},
                 requires=tuple(sorted({*requires, *own})),

@@ -26,7 +26,12 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "integers": {"low": 0, "high": 10},
     "bernoulli": {"p": 0.5},
 }
-DTYPES = frozenset("float16 bfloat16 float32 float64 complex64 complex128 int8 int16 int32 int64 uint8 bool".split())
+# fmt: off
+DTYPES = frozenset({
+    "float16", "bfloat16", "float32", "float64", "complex64", "complex128",
+    "int8", "int16", "int32", "int64", "uint8", "bool",
+})
+# fmt: on
 
 
 def draw(given: Given) -> np.ndarray[Any, Any]:
@@ -75,6 +80,6 @@ def mistakes(name: str, value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if distribution == "integers" and not all(float(p[key]).is_integer() for key in ("low", "high")):
         yield "distribution", f"{name}: integers are drawn between whole numbers"
     dtype = value.get("dtype", "float32")
-    if not dtype.startswith("$") and not dtype.startswith(("float", "bfloat", "complex")):
-        if distribution in ("normal", "uniform"):
-            yield "dtype", f"{distribution} data in {dtype} would be cut to whole numbers; draw integers"
+    whole = not dtype.startswith(("$", "float", "bfloat", "complex"))
+    if whole and distribution in ("normal", "uniform"):
+        yield "dtype", f"{distribution} data in {dtype} would be cut to whole numbers; draw integers"

@@ -17,7 +17,7 @@ from .specification import Chapter
 def resolve_needs(chapters: Iterable[Chapter]) -> tuple[tuple[Chapter, ...], list[SpecError]]:
     """The chapters with each `needs` spelled out to full case names, and the errors found on the way.
 
-    A name that stands for several cases (a `with`) means the one at the same point where there is one, else all of them.
+    A name that stands for several cases (a `with`) means the one at the same point where there is one, else all.
     """
     chapters = tuple(chapters)
     families: dict[str, list[Case]] = {}

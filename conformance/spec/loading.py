@@ -30,11 +30,13 @@ def load(patterns: Iterable[str] = (), root: str | Path | None = None) -> Specif
         raise SpecErrors([_under(folder, error) for error in errors])
     cases = tuple(case for chapter in chapters for case in chapter.cases)
     version = contents.get("VERSION", b"0").decode(errors="replace").strip()
-    whole = Specification(folder, version, roots.digest(contents), tuple(chapters), cases)
+    whole = Specification(folder, version, roots.digest(contents), chapters, cases)
     return whole.select(patterns)
 
 
-def _chapters(folder: Path, names: list[str], contents: dict[str, bytes]) -> tuple[list[Chapter], list[SpecError]]:
+def _chapters(
+    folder: Path, names: list[str], contents: dict[str, bytes]
+) -> tuple[tuple[Chapter, ...], list[SpecError]]:
     vocabulary, schema = contents["vocabulary.yaml"], roots.read_bytes(folder / "schema.json")
     where = cache.folder()
     keys = {name: cache.key(name, contents[name], vocabulary, schema) for name in names}
@@ -52,7 +54,7 @@ def _chapters(folder: Path, names: list[str], contents: dict[str, bytes]) -> tup
             chapters.append(chapter)
     if stored:
         cache.tidy(where, set(keys.values()))
-    return chapters, errors
+    return tuple(chapters), errors
 
 
 def _read(

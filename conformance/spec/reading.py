@@ -1,9 +1,9 @@
 """YAML as the specification uses it: plain values, and a line and column for every one of them.
 
-The subset is small on purpose. Duplicate keys, anchors, aliases, merge keys and tags are refused, since each of them lets
-a file say something other than what it shows. Scalars follow YAML 1.2's core schema (`on`, `off`, `yes`, `no` are
-strings, `1e3` is a number). The events of libyaml's parser are read rather than `compose()`'s nodes: nodes no longer show
-anchors and tags, and a second pass to find them would double the time of a cold load.
+The subset is small on purpose. Duplicate keys, anchors, aliases, merge keys and tags are refused, since each of them
+lets a file say something other than what it shows. Scalars follow YAML 1.2's core schema (`on`, `off`, `yes`, `no` are
+strings, `1e3` is a number). The events of libyaml's parser are read rather than `compose()`'s nodes: nodes no longer
+show anchors, and a second pass to find them would double the time of a cold load.
 """
 
 from __future__ import annotations

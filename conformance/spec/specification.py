@@ -33,8 +33,8 @@ class Chapter(msgspec.Struct, frozen=True, omit_defaults=True):
 class Specification:
     """All cases of a specification, or a selection of them.
 
-    digest: "sha256:..." over every file that gives the cases their meaning, of the whole specification even where this is
-    a selection of it.
+    digest: "sha256:..." over every file that gives the cases their meaning, of the whole specification even where this
+    is a selection of it.
     """
 
     root: Path

@@ -1,7 +1,7 @@
 """Whether a program stays inside the language: a subset of Python by syntax tree, and names from the vocabulary.
 
-The check keeps honest files honest, and strangers' files to the vocabulary. It is not a sandbox: files from strangers are
-run in a worker with limits.
+The check keeps honest files honest, and strangers' files to the vocabulary. It is not a sandbox: files from strangers
+are run in a worker with limits.
 """
 
 from .program import Checked, Problem, check

@@ -33,7 +33,7 @@ def links(test: ast.expr) -> Iterator[ast.expr]:
 
 
 def inexact(node: ast.expr) -> bool:
-    """Whether `node` is a float, complex or list literal, a tuple that holds one, or arithmetic on literals with one."""
+    """Whether `node` is a float, complex or list literal, a tuple with one, or arithmetic on literals with one."""
     if isinstance(node, ast.UnaryOp):
         return inexact(node.operand)
     if isinstance(node, ast.BinOp):

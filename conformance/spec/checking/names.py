@@ -1,7 +1,7 @@
 """Names: each one used is bound by the program, drawn data, a parameter, or in the vocabulary.
 
-Scopes are Python's. They matter for more than typing errors: a name that a function binds hides Python's own only there,
-so that `open` cannot be smuggled in by binding it somewhere else.
+Scopes are Python's. They matter for more than typing errors: a name that a function binds hides Python's own only
+there, so that `open` cannot be smuggled in by binding it somewhere else.
 """
 
 from __future__ import annotations

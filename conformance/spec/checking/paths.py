@@ -15,11 +15,13 @@ from .problem import Problem, near
 from .vocabulary import Vocabulary
 
 # What Python's own objects reach through: never a program's own attribute.
-FRAMES = frozenset(
-    "ag_await ag_code ag_frame cr_await cr_code cr_frame cr_origin f_back f_builtins f_code f_globals f_locals f_trace "
-    "format format_map func_closure func_code func_globals gi_code gi_frame gi_yieldfrom im_class im_func im_self mro "
-    "tb_frame tb_lasti tb_next".split()
-)
+# fmt: off
+FRAMES = frozenset({
+    "ag_await", "ag_code", "ag_frame", "cr_await", "cr_code", "cr_frame", "cr_origin", "f_back", "f_builtins", "f_code",
+    "f_globals", "f_locals", "f_trace", "format", "format_map", "func_closure", "func_code", "func_globals", "gi_code",
+    "gi_frame", "gi_yieldfrom", "im_class", "im_func", "im_self", "mro", "tb_frame", "tb_lasti", "tb_next",
+})
+# fmt: on
 
 Chain = tuple[str, ...]
 
@@ -91,10 +93,9 @@ class Paths:
     def _path(self, node: ast.Attribute | ast.Name, chain: Chain) -> Iterator[Problem]:
         found = self.vocabulary.split(chain)
         spelled = ".".join(("torch", *chain))
-        if isinstance(node.ctx, ast.Store | ast.Del):
-            if ".".join(chain) not in self.vocabulary.settable:
-                yield Problem.at(node, f"assignment to {spelled}: the engine's names are not the program's")
-                return
+        if isinstance(node.ctx, ast.Store | ast.Del) and ".".join(chain) not in self.vocabulary.settable:
+            yield Problem.at(node, f"assignment to {spelled}: the engine's names are not the program's")
+            return
         if chain and found is None:
             yield Problem.at(node, f"{spelled} is not in the vocabulary", self._near_path(chain))
         elif not chain or (found and found[0] in self.vocabulary.namespaces and found[0] not in self.vocabulary.paths):
@@ -125,9 +126,7 @@ class Paths:
         if function in ("setattr", "delattr") and self.chain(subject) is not None:
             yield Problem.at(node, f"{function} on the engine: the engine's names are not the program's")
         if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
-            yield Problem.at(
-                name, f"{function} takes a literal name", "write the attribute out, or loop over functions"
-            )
+            yield Problem.at(name, f"{function} takes a literal name", "write it out, or loop over functions")
         elif not self._known(name.value) and not (function == "hasattr" and not name.value.startswith("_")):
             yield self._refused(name, name.value)
 
