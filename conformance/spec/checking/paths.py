@@ -23,6 +23,9 @@ FRAMES = frozenset({
 })
 # fmt: on
 
+# Methods that set an attribute whose name is their first argument.
+REGISTERING = frozenset({"register_buffer", "register_parameter", "register_module", "add_module"})
+
 Chain = tuple[str, ...]
 
 
@@ -80,6 +83,9 @@ class Paths:
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and self._of_program(node.value):
                 names.add(node.attr)
+            elif isinstance(node, ast.Call) and _called(node) in REGISTERING and node.args:
+                if isinstance(name := node.args[0], ast.Constant) and str(name.value).isidentifier():
+                    names.add(str(name.value))
             elif isinstance(node, ast.ClassDef):
                 for inner in node.body:
                     names |= _class_names(inner)
@@ -154,6 +160,10 @@ class Paths:
             return hint.replace("mean ", f"mean torch.{prefix}").replace(" or ", f" or torch.{prefix}")
         elsewhere = sorted(p for p in self.vocabulary.paths if p.rpartition(".")[2] == chain[-1])
         return f"did you mean {' or '.join('torch.' + p for p in elsewhere[:3])}?" if elsewhere else None
+
+
+def _called(node: ast.Call) -> str | None:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else None
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
