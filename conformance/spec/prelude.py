@@ -1,0 +1,203 @@
+"""The kit's words for plain torch, as source text: what `standalone` puts before a program. Nothing here is executed.
+
+Each word is a piece of text with the imports and other pieces that it needs, so that a script carries only its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Piece(NamedTuple):
+    """The source of a word; `imports` are modules, `needs` are other pieces."""
+
+    text: str
+    imports: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+RAISES = '''
+class raises:
+    """The block must raise this error. A missing or unimplemented name does not count unless it is what is expected."""
+
+    def __init__(self, kind, contains=None, match=None):
+        self.kinds = kind if isinstance(kind, tuple) else (kind,)
+        self.contains, self.match = contains, match
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        names = " or ".join(k.__name__ for k in self.kinds)
+        assert kind is not None, f"no {names}"
+        excuse = issubclass(kind, (AttributeError, NotImplementedError)) and kind not in self.kinds
+        if excuse or not issubclass(kind, self.kinds):
+            return False
+        self.type, self.message = kind.__name__, str(error)
+        assert self.contains is None or self.contains in self.message, f"{self.contains!r} is not in {self.message!r}"
+        assert self.match is None or re.search(self.match, self.message), f"{self.message!r} lacks {self.match!r}"
+        return True
+'''
+
+WARNINGS = '''
+torch.set_warn_always(True)  # torch warns of some things once per process otherwise
+
+
+@contextlib.contextmanager
+def recorded_warnings():
+    """A list of the block's warnings, each with .category and .message (text)."""
+    caught = []
+
+    def note(message, category, *place):
+        caught.append(types.SimpleNamespace(message=str(message), category=category))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        yield caught
+'''
+
+WARNS = '''
+@contextlib.contextmanager
+def warns(kind, contains=None, match=None):
+    """The block must warn of this category."""
+    with recorded_warnings() as caught:
+        yield caught
+    texts = [w.message for w in caught if issubclass(w.category, kind)]
+    assert any(
+        (contains is None or contains in text) and (match is None or re.search(match, text)) for text in texts
+    ), f"no {kind.__name__} with {contains or match or 'any text'!r} among {[w.message for w in caught]}"
+'''
+
+SAME = '''
+# |a - b| <= atol + rtol * max(|a|, |b|) at the precision of the coarser dtype; a Python float is exact beside a tensor.
+TOLERANCE = {
+    torch.float64: (1e-9, 1e-12),
+    torch.float32: (1e-5, 1e-6),
+    torch.float16: (4e-3, 1e-3),
+    torch.bfloat16: (3.2e-2, 8e-3),
+    torch.float8_e4m3fn: (0.25, 0.0625),
+    torch.float8_e5m2: (0.5, 0.125),
+}
+
+
+def same(a, b):
+    """Equal values: shapes exactly, floating numbers within tolerance, NaN equals NaN, a bool equals a bool only."""
+    if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
+        return same_plain(a, b)
+    dtypes = [t.dtype for t in (a, b) if isinstance(t, torch.Tensor)]
+    try:
+        a, b = ((t if isinstance(t, torch.Tensor) else torch.tensor(t, dtype=wide(t))).detach().cpu() for t in (a, b))
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    if a.shape != b.shape or (a.dtype == torch.bool) != (b.dtype == torch.bool):
+        return a.numel() == b.numel() == 0 and a.shape == b.shape
+    if not any(t.is_floating_point() or t.is_complex() for t in (a, b)):
+        return bool((a == b).all())
+    known = [(rtol, atol) for dtype, (rtol, atol) in TOLERANCE.items() if any(t.to_real() == dtype for t in dtypes)]
+    return close(a, b, *max(known, default=TOLERANCE[torch.float64]))
+
+
+def same_plain(a, b):
+    """`same` without tensors on the outside."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, (int, float, complex)) and isinstance(b, (int, float, complex)):
+        exact = isinstance(a, int) and isinstance(b, int)
+        if exact:
+            return a == b
+        return close(*(torch.tensor(v, dtype=torch.complex128) for v in (a, b)), *TOLERANCE[torch.float64])
+    for kind in (list, tuple):
+        if isinstance(a, kind) and isinstance(b, kind):
+            return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return a == b
+
+
+def wide(value):
+    """The widest dtype of a number or nested list; None leaves integers and bools as they are."""
+    if isinstance(value, (list, tuple)):
+        inner = [wide(item) for item in value]
+        return next((dtype for dtype in (torch.complex128, torch.float64) if dtype in inner), None)
+    if isinstance(value, torch.Tensor):
+        return torch.complex128 if value.is_complex() else torch.float64 if value.is_floating_point() else None
+    return {float: torch.float64, complex: torch.complex128}.get(type(value))
+
+
+def close(a, b, rtol, atol):
+    """Whether two tensors of one shape agree, in float64: NaN with NaN, an infinity with the same one."""
+    if a.is_complex() or b.is_complex():
+        a, b = (torch.view_as_real(t.to(torch.complex128)) for t in (a, b))
+    a, b = a.to(torch.float64), b.to(torch.float64)
+    gap, scale = (a - b).abs(), torch.maximum(a.abs(), b.abs())
+    agree = (a == b) | (a.isnan() & b.isnan()) | (scale.isfinite() & (gap <= atol + rtol * scale))
+    return bool(agree.all())
+'''
+
+IDENTICAL = '''
+def identical(a, b):
+    """Equal bit for bit, the signs of zeros included; any NaN is as good as another."""
+    tensor = next((t for t in (a, b) if isinstance(t, torch.Tensor)), None)
+    if tensor is None and isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(identical, a, b))
+    if tensor is None and not isinstance(a, (float, complex)):
+        return type(a) is type(b) and a == b
+    kind = torch.float64 if isinstance(a, float) else torch.complex128
+    a, b = (
+        t.detach() if isinstance(t, torch.Tensor) else torch.tensor(t, dtype=kind if tensor is None else tensor.dtype)
+        for t in (a, b)
+    )
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if a.is_complex():
+        a, b = torch.view_as_real(a), torch.view_as_real(b)
+    signs = a.signbit() == b.signbit() if a.is_floating_point() else torch.ones_like(a, dtype=torch.bool)
+    return bool((((a == b) & signs) | (a.isnan() & b.isnan())).all())
+'''
+
+SAME_STORAGE = '''
+def same_storage(a, b):
+    """Whether two tensors look at the same memory."""
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+'''
+
+WEAK = '''
+def weak(x):
+    """Call the result: x while it lives, None afterwards."""
+    return weakref.ref(x)
+'''
+
+COLLECT = '''
+def collect():
+    """Let Python's garbage collector find what only cycles keep alive."""
+    gc.collect()
+'''
+
+DEFAULTS = '''
+def defaults(f):
+    """The default of every parameter of f that has one, by name."""
+    parameters = inspect.signature(f).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+'''
+
+DEEP_COPY = '''
+def deep_copy(x):
+    """A copy that shares nothing with x."""
+    return copy.deepcopy(x)
+'''
+
+PIECES: dict[str, Piece] = {
+    "math": Piece("", ("math",)),
+    "OrderedDict": Piece("", ("from collections import OrderedDict",)),
+    "raises": Piece(RAISES, ("re",)),
+    "recorded_warnings": Piece(WARNINGS, ("contextlib", "types", "warnings")),
+    "warns": Piece(WARNS, ("re",), ("recorded_warnings",)),
+    "same": Piece(SAME),
+    "identical": Piece(IDENTICAL),
+    "same_storage": Piece(SAME_STORAGE),
+    "weak": Piece(WEAK, ("weakref",)),
+    "collect": Piece(COLLECT, ("gc",)),
+    "defaults": Piece(DEFAULTS, ("inspect",)),
+    "deep_copy": Piece(DEEP_COPY, ("copy",)),
+}
