@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from types import CodeType
 from typing import Any
 
+from conformance import drawing
 from conformance.case import Case, Given, Site, Tolerance
 from conformance.errors import Place, SpecError, SpecErrors
 
-from . import given as drawing
+from . import given as drawn
 from .checking import Vocabulary, check
 from .expand import Point, points, substitute, suffix
 from .reading import Document, Route, read
@@ -154,7 +155,7 @@ class _Reader:
         """Drawn data are well described, and `$name` names a parameter."""
         parameters = behaviour.get("with", {})
         for name, value in behaviour.get("given", {}).items():
-            for key, what in drawing.mistakes(name, value):
+            for key, what in drawn.mistakes(name, value):
                 self.refuse(what, self.doc.place((*route, "given", name, key)))
             for key, item in value.items():
                 place = self.doc.place((*route, "given", name, key))

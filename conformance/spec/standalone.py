@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from conformance.case import Case, Given, Tolerance
+from conformance.drawing import DEFAULTS, draw
 
 from .checking.equality import links
 from .prelude import PIECES
@@ -166,8 +167,6 @@ def _given(given: Given) -> str:
     tail = ".requires_grad_()" if given.requires_grad else ""
     if count > INLINE:
         return f"{given.name} = drawn({given.seed}, lambda g: {_formula(given)}, torch.{given.dtype}){tail}"
-    from .given import draw
-
     grad = ", requires_grad=True" if given.requires_grad else ""
     if count == 0:
         return f"{given.name} = torch.zeros({given.shape}, dtype=torch.{given.dtype}{grad})"
@@ -175,8 +174,6 @@ def _given(given: Given) -> str:
 
 
 def _formula(given: Given) -> str:
-    from .given import DEFAULTS
-
     p = {**DEFAULTS[given.distribution], **given.parameters}
     shape = given.shape
     text = {
