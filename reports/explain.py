@@ -1,0 +1,115 @@
+"""Results in words: how far a run came, what a failing case comes down to, and the command that shows it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from conformance.records import FAILING, Difference, Result
+from reports.matrix import Column, Matrix, Row, short
+from reports.text import one_line, plural
+from reports.values import distance, show
+
+SYMBOLS = {
+    "pass": "✓", "fail": "✗", "error": "!", "crash": "‡", "timeout": "∞", "unsupported": "–",
+    "blocked": "⊘", "pending": "…", "waived": "≈", "departs": "≠", "not run": "·",
+}  # fmt: skip
+MEANINGS = {
+    "pass": "every assertion holds and the final state agrees",
+    "fail": "something differs",
+    "error": "an exception that the program does not expect",
+    "crash": "the engine's process died",
+    "timeout": "the engine did not answer in time",
+    "unsupported": "the engine does not spell a name that the program uses",
+    "blocked": "a simpler case that this one builds on fails",
+    "pending": "the reference engine does not do this yet",
+    "waived": "fails, with an owner, a reason and an expiry date on file",
+    "departs": "torch is known to depart from its own documentation here",
+    "not run": "the run holds no result",
+}
+FINDINGS = {
+    "wrong": "mathematically wrong",
+    "not-a-subgradient": "not a subgradient",
+    "nan-at-kink": "NaN where a finite subgradient exists",
+    "convention": "a valid convention, not PyTorch's",
+    "semantics": "state, order or identity differs",
+    "no-error": "an error was due",
+    "dtype": "dtype differs",
+    "shape": "shape differs",
+}
+DEPARTURES = {
+    "expected": "known",
+    "found": "new: the case does not say so",
+    "no-longer": "no longer: torch keeps the claim that the case says it breaks",
+}
+
+
+def progress(matrix: Matrix) -> str:
+    """How far the unfinished runs came."""
+    open_runs = [run for run in matrix.runs if not run.summary]
+    if not open_runs:
+        return "no run is recorded: there is nothing to show" if not matrix.runs else ""
+    done, due = sum(run.results for run in open_runs), sum(run.due for run in open_runs)
+    return f"run: {done:,} of {plural(due, 'result')} are there. Nothing here says that an engine conforms."
+
+
+def subtitle(matrix: Matrix) -> str:
+    """Which specification, how many cases, which engines."""
+    specs = dict.fromkeys(f"{run.header.spec.version} ({short(run.header.spec.digest)})" for run in matrix.runs)
+    engines = ", ".join(f"{c.engine} {c.version}".strip() for c in matrix.columns)
+    return f"Specification {', '.join(specs) or 'unknown'} · {plural(len(matrix.rows), 'case')} · {engines}"
+
+
+def headline(result: Result) -> str:
+    """One line on why the verdict is what it is; empty for a plain pass."""
+    if result.error:
+        where = f"line {result.error.line}: " if result.error.line else ""
+        return one_line(f"{where}{result.error.type}: {result.error.message}", 300)
+    if result.missing:
+        return one_line(f"does not spell {', '.join(result.missing)}", 300)
+    if result.differences and result.verdict != "pass":
+        more = len(result.differences) - 1
+        return difference(result.differences[0]) + (f" (and {more} more)" if more else "")
+    return one_line(result.reason or "", 300)
+
+
+def difference(found: Difference) -> str:
+    """A difference on one line: where, what was expected, what was seen, how far apart."""
+    line = f"line {found.line}: " if found.line else ""
+    against = "" if found.against == "specification" else f" ({found.against})"
+    text = f"{line}{found.where}: expected {show(found.expected)}{against}, observed {show(found.observed)}"
+    return one_line(f"{text}{_apart(found)}", 400)
+
+
+def _apart(found: Difference) -> str:
+    said = [f"{name} {size}" for name, size in apart(found)]
+    return f"; {', '.join(said)}" if said else ""
+
+
+def apart(found: Difference) -> list[tuple[str, str]]:
+    """How far expected and observed are apart: name and size of each measure that says something.
+
+    Units in the last place tell rounding from a wrong formula, and beyond some thousands nothing more.
+    """
+    near = isinstance(found.ulps, int | float) and found.ulps < 10_000
+    measures = (("max abs", found.max_abs), ("max rel", found.max_rel), ("ulps", found.ulps if near else None))
+    return [(name, distance(value)) for name, value in measures if value is not None]
+
+
+def finding(result: Result) -> str:
+    """The finding in words, empty where there is none."""
+    return FINDINGS.get(result.finding, result.finding) if result.finding else ""
+
+
+def reproduce(row: Row, columns: Iterable[Column], results: Iterable[Result | None] | None = None) -> str:
+    """The command that runs this case again, on the engines that fail it, or on all of them where none does."""
+    pairs = zip(columns, row.results if results is None else results, strict=True)
+    shown = [(column, result) for column, result in pairs if result]
+    failing = [(column, result) for column, result in shown if result.verdict in FAILING]
+    chosen = [column for column, _ in failing or shown]
+    engines = dict.fromkeys(column.engine for column in chosen)
+    devices = dict.fromkeys(column.device for column in chosen if column.device != "cpu")
+    words = ["autograd-conformance", "run", row.info.case]
+    words += [word for engine in engines for word in ("--engine", engine)]
+    words += [word for device in list(devices)[:1] for word in ("--device", device)]
+    return one_line(" ".join(map(shlex.quote, words)), 1_000)
