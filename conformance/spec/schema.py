@@ -59,7 +59,7 @@ def _translate(error: Any, document: Document) -> Iterator[SpecError]:
 
 
 def _say(error: Any, route: Route) -> str:
-    what = route[-1] if route and isinstance(route[-1], str) else "an item"
+    what = next((part for part in reversed(route) if isinstance(part, str)), "chapter")
     if error.validator == "type":
         expected = KINDS.get(error.validator_value, error.validator_value)
         return f"'{what}' is {expected}, not {_shown(error.instance)}" if route else f"a chapter is {expected}"

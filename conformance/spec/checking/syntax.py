@@ -57,7 +57,7 @@ def constructs(tree: ast.Module) -> Iterator[Problem]:
             yield Problem.at(node.returns, "an annotation is not part of the program language", "leave it out")
         elif isinstance(node, ast.comprehension) and node.is_async:
             yield Problem.at(node.target, "async is not part of the program language", REFUSED[ast.AsyncFor][1])
-        elif not isinstance(node, (*ALLOWED, ast.alias, ast.ExceptHandler)):
+        elif not isinstance(node, (*ALLOWED, ast.alias, ast.ExceptHandler, ast.pattern)):
             name, hint = REFUSED.get(type(node), (type(node).__name__.lower(), None))
             if hasattr(node, "lineno"):
                 yield Problem.at(node, f"{name} is not part of the program language", hint)
