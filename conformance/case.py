@@ -32,12 +32,16 @@ class Tolerance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """A place in the program that makes observations; `text` is the source of its left side."""
+    """A place in the program that makes observations; `text` is the source of its left side.
+
+    drop_in: it looks at an error's type or message, by which only drop-in engines are judged.
+    """
 
     line: int
     column: int
     kind: str
     text: str
+    drop_in: bool = False
 
 
 class Case(msgspec.Struct, frozen=True, omit_defaults=True):

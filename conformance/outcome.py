@@ -7,12 +7,11 @@ the oracle's outcome.
 
 from __future__ import annotations
 
-from typing import Any
 
 import msgspec
 
 
-class TensorValue(msgspec.Struct, tag="tensor", frozen=True, omit_defaults=True):
+class TensorValue(msgspec.Struct, tag_field="is", tag="tensor", frozen=True, omit_defaults=True):
     """A tensor read once: `data` holds its elements in C order, little endian.
 
     `dtype` is torch's name without the prefix ("float32", "bfloat16", "complex64", "bool"). bfloat16, which NumPy
@@ -27,27 +26,27 @@ class TensorValue(msgspec.Struct, tag="tensor", frozen=True, omit_defaults=True)
     grad: TensorValue | None = None
 
 
-class Opaque(msgspec.Struct, tag="opaque", frozen=True):
+class Opaque(msgspec.Struct, tag_field="is", tag="opaque", frozen=True):
     """A value that the kit does not look into; equal only where a program says how. `text` is for reading."""
 
     type: str
     text: str
 
 
-class Mapping(msgspec.Struct, tag="mapping", frozen=True):
+class Mapping(msgspec.Struct, tag_field="is", tag="mapping", frozen=True):
     """A dict, or a module's parameters and buffers, by key; keys are shown as text."""
 
-    items: dict[str, Any]
+    items: dict[str, Plain]
 
 
-class Items(msgspec.Struct, tag="items", frozen=True):
+class Items(msgspec.Struct, tag_field="is", tag="items", frozen=True):
     """A list or tuple. `type` is "list" or "tuple"."""
 
     type: str
-    items: tuple[Any, ...]
+    items: tuple[Plain, ...]
 
 
-class Number(msgspec.Struct, tag="complex", frozen=True):
+class Number(msgspec.Struct, tag_field="is", tag="complex", frozen=True):
     """A Python complex number, which MessagePack does not have."""
 
     real: float
@@ -77,7 +76,7 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: "==", "!=", "<", "is", "in", "truth", "raises", "warns", ... ; `what` is the left side's source text.
     finding: None where it agrees, else the word of the verdict table ("wrong", "dtype", "shape", "semantics",
     "no-error").
-    error: the text of an exception raised while the assertion was evaluated.
+    error: the text of an exception raised while the assertion was evaluated. note: the assert's own message.
     """
 
     site: int
@@ -92,6 +91,7 @@ class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
     finding: str | None = None
     measure: Measure | None = None
     error: str | None = None
+    note: str | None = None
 
 
 class Raised(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,6 +111,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     missing: names that the engine does not spell; non-empty means unsupported.
     random: the case drew from the engine's own generator, so values of the state are not comparable.
     seconds: time inside the program itself.
+    printed: what the engine wrote to standard output meanwhile, cut to a readable length.
     """
 
     case: str
@@ -120,3 +121,4 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     missing: tuple[str, ...] = ()
     random: bool = False
     seconds: float = 0.0
+    printed: str = ""

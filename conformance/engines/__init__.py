@@ -1,0 +1,6 @@
+"""Engines: what stands in for `torch` in a program. One module per adapter; `load` finds one by name."""
+
+from .base import Engine, TorchLike, Unsupported
+from .loading import available, load
+
+__all__ = ["Engine", "TorchLike", "Unsupported", "available", "load"]

@@ -1,0 +1,19 @@
+"""The reference engine: programs run on the package `reference_engine`, with nothing in between."""
+
+from __future__ import annotations
+
+from conformance.errors import EngineError
+
+from .base import TorchLike
+
+
+def engine(device: str = "cpu") -> TorchLike:
+    """The reference, which runs on the CPU only. Raises EngineError for any other device."""
+    import reference_engine
+
+    if device != "cpu":
+        raise EngineError(f"the reference engine does not run on {device!r}", hint="it is NumPy: cpu")
+    version = getattr(reference_engine, "__version__", None)
+    if version is None:
+        from conformance import __version__ as version
+    return TorchLike(reference_engine, name="reference", version=version, drop_in=True)

@@ -1,0 +1,138 @@
+"""Running one case on one engine, in this process, and putting everything back afterwards."""
+
+from __future__ import annotations
+
+import io
+import linecache
+import marshal
+import sys
+import time
+import traceback
+from functools import lru_cache
+from typing import Any
+
+from conformance.case import Case
+from conformance.engines.base import Engine, missing_paths
+from conformance.outcome import Outcome, Raised
+from conformance.text import one_line, safe_text, short
+
+from .given import bind
+from .lower import FILENAME
+from .missing import line_of
+from .observe import Recorder
+from .recorded import Warnings
+from .state import Leftovers
+from .words import case_words, constant_words
+
+MESSAGE_LIMIT = 2000  # characters of an exception's message, and of what an engine printed
+TRACEBACK_LIMIT = 6000
+
+
+def execute(case: Case, engine: Engine) -> Outcome:
+    """Runs `case` on `engine`. Whatever the engine does is in the outcome; only KeyboardInterrupt passes through."""
+    if missing := missing_paths(engine, case.requires):
+        return Outcome(case.name, missing=tuple(missing))
+    try:
+        outer, defaults = engine.capture(), engine.defaults()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return Outcome(case.name, error=_raised(error, case))
+    outcome = Outcome(case.name)
+    surroundings = _Surroundings()
+    try:
+        engine.restore(defaults)
+        _run(case, engine, defaults, outcome, surroundings.warnings)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the engine could not be brought to its defaults
+        outcome.error = outcome.error or _raised(error, case)
+    finally:
+        outcome.printed = surroundings.leave()
+        _quietly(engine, outer)
+    return outcome
+
+
+def _run(case: Case, engine: Engine, defaults: Any, outcome: Outcome, warnings: Warnings) -> None:
+    recorder = Recorder(case, engine, warnings)
+    known = _known(engine)
+    variables = known | case_words(recorder) | recorder.names()
+    kept = set(variables)
+    try:
+        variables |= _parameters(case, engine) | bind(case.given, engine)
+        kept |= case.parameters.keys()
+        _call(case, recorder, variables, outcome)
+        outcome.random = engine.restore(defaults)
+        outcome.state = Leftovers(engine).of(variables, kept)
+    finally:
+        # Functions hold their globals and are held by them; what is left of the program must not outlive it.
+        variables.clear()
+        outcome.observations = recorder.observations
+        outcome.missing = tuple(recorder.missing)
+
+
+def _call(case: Case, recorder: Recorder, variables: dict[str, Any], outcome: Outcome) -> None:
+    code = marshal.loads(case.code)
+    start = time.perf_counter()
+    try:
+        exec(code, variables)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if recorder.lacks(error) is None:
+            outcome.error = _raised(error, case)
+    finally:
+        outcome.seconds = time.perf_counter() - start
+
+
+@lru_cache(maxsize=16)
+def _known(engine: Engine) -> dict[str, Any]:
+    return constant_words(engine)
+
+
+def _parameters(case: Case, engine: Engine) -> dict[str, Any]:
+    """The case's point of its `with`; a string that spells a torch path ("torch.float64") names the engine's own."""
+    return {
+        name: engine.get(value.removeprefix("torch."), value)
+        if isinstance(value, str) and value.startswith("torch.") else value
+        for name, value in case.parameters.items()
+    }  # fmt: skip
+
+
+class _Surroundings:
+    """What a process has one of: standard output, warnings filters, the recursion limit."""
+
+    def __init__(self) -> None:
+        self._stdout, self._limit = sys.stdout, sys.getrecursionlimit()
+        self._printed = sys.stdout = io.StringIO()
+        self.warnings = Warnings()
+        self.warnings.install()
+
+    def leave(self) -> str:
+        """Puts everything back. Returns what was printed."""
+        self.warnings.remove()
+        sys.stdout = self._stdout
+        if sys.getrecursionlimit() != self._limit:
+            sys.setrecursionlimit(self._limit)
+        return short(self._printed.getvalue(), MESSAGE_LIMIT)
+
+
+def _quietly(engine: Engine, modes: Any) -> None:
+    """Restores the engine's modes; an engine that cannot has said so in the outcome already."""
+    try:
+        engine.restore(modes)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return
+
+
+def _raised(error: BaseException, case: Case) -> Raised:
+    linecache.cache[FILENAME] = (len(case.program), None, case.program.splitlines(True), FILENAME)
+    try:
+        lines = traceback.format_exception(error, limit=-12)
+    except Exception:
+        lines = [one_line(error)]
+    message = short(safe_text(error), MESSAGE_LIMIT)
+    text = "".join(lines)
+    return Raised(type(error).__name__, message, line_of(error), text[-TRACEBACK_LIMIT:])

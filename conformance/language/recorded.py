@@ -1,0 +1,52 @@
+"""Warnings of a run: all of them are shown to the program, none reaches the kit's own output."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+from conformance.text import safe_text
+
+
+class Warned(NamedTuple):
+    """One warning: its class, and its text."""
+
+    category: type[Warning]
+    message: str
+
+
+class WarnedList(list[Warned]):
+    """What `recorded_warnings()` and `warns()` give; a type of its own, so that it is no part of a final state."""
+
+
+class Warnings:
+    """Receives every warning while it is installed, and hands it to the blocks that listen."""
+
+    def __init__(self) -> None:
+        self._listening: list[WarnedList] = []
+
+    def install(self) -> None:
+        """Replaces the process's filters and its way to show warnings, until `remove`."""
+        self._kept = warnings.filters[:], warnings.showwarning
+        warnings.simplefilter("always")
+        del warnings.filters[1:]  # type: ignore[attr-defined]
+        warnings.showwarning = self._receive
+
+    def remove(self) -> None:
+        """Puts back what `install` replaced."""
+        warnings.filters[:], warnings.showwarning = self._kept  # type: ignore[index]
+        warnings._filters_mutated()  # type: ignore[attr-defined]
+
+    def listen(self) -> WarnedList:
+        """A list that receives every warning from now on, until `leave`."""
+        seen = WarnedList()
+        self._listening.append(seen)
+        return seen
+
+    def leave(self, seen: list[Warned]) -> None:
+        """Ends `listen`."""
+        self._listening = [other for other in self._listening if other is not seen]
+
+    def _receive(self, message: Any, category: type[Warning], *_: Any) -> None:
+        for seen in self._listening:
+            seen.append(Warned(category, safe_text(message)))

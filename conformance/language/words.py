@@ -1,0 +1,106 @@
+"""The kit's words: the few names that a program has beside `torch` and Python's builtins.
+
+Each exists because no torch spelling shows the same; docs/program-language.md gives the reasons. `raises` and `warns`
+are in `observe`: they make observations.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import gc
+import inspect
+import math
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from conformance.engines.base import Engine, Unsupported
+
+from .compare import compare, identical
+from .observe import Recorder
+from .recorded import WarnedList
+from .values import Reader
+
+WORDS = frozenset({
+    "collect", "deep_copy", "defaults", "identical", "math", "OrderedDict", "raises", "recorded_warnings", "same",
+    "same_storage", "warns", "weak",
+})  # fmt: skip
+
+
+class Mathematics:
+    """Python's `math`, read only: a program can neither change the module nor reach beyond it."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(math, name)
+
+
+def weak(value: Any) -> Callable[[], Any]:
+    """A weak reference: call it for the object, or None once it is gone."""
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        raise Unsupported(f"weak references to {type(value).__name__}") from None
+
+
+def collect() -> None:
+    """Python's full garbage collection: frees cycles that reference counting alone keeps."""
+    gc.collect()
+
+
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Default of each parameter that has one: None, bools, numbers and strings themselves, anything else as text."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise Unsupported(f"the signature of {getattr(function, '__qualname__', function)}") from None
+    return {p.name: _neutral(p.default) for p in parameters if p.default is not p.empty}
+
+
+def _neutral(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return tuple(map(_neutral, value)) if isinstance(value, tuple) else str(value)
+
+
+def constant_words(engine: Engine) -> dict[str, Any]:
+    """The globals of every program on this engine: `torch`, the builtins, and the words that know no case."""
+    return {
+        "__builtins__": builtins,
+        "__name__": "case",
+        "torch": engine.namespace,
+        "OrderedDict": OrderedDict,
+        "math": Mathematics(),
+        "weak": weak,
+        "collect": collect,
+        "defaults": defaults,
+        "deep_copy": copy.deepcopy,
+        "same_storage": engine.same_storage,
+    }
+
+
+def case_words(recorder: Recorder) -> dict[str, Any]:
+    """The words that belong to one run of one case."""
+    engine, tolerance, warnings = recorder.engine, recorder.case.tolerance, recorder.warnings
+
+    def same(left: Any, right: Any) -> bool:
+        return compare(left, right, tolerance, Reader(engine).tensor).agrees
+
+    def bitwise(left: Any, right: Any) -> bool:
+        return identical(left, right, Reader(engine).tensor)
+
+    @contextmanager
+    def recorded_warnings() -> Iterator[WarnedList]:
+        seen = warnings.listen()
+        try:
+            yield seen
+        finally:
+            warnings.leave(seen)
+
+    return {"same": same, "identical": bitwise, "recorded_warnings": recorded_warnings}
