@@ -45,11 +45,12 @@ SPELLED_MODES: tuple[tuple[str, str, Any], ...] = (
 )
 
 # What draws from an engine's generator: tells that a case did, where the generator's state cannot be read.
-DRAWING = frozenset(
-    "bernoulli binomial dropout multinomial normal poisson rand rand_like randint randint_like randn randn_like randperm "
-    "rrelu nn.functional.dropout nn.Dropout nn.Linear nn.Conv1d nn.Conv2d nn.Conv3d nn.Embedding nn.LSTM nn.GRU nn.RNN "
-    "nn.functional.alpha_dropout nn.functional.rrelu nn.functional.gumbel_softmax".split()
-)
+DRAWING = frozenset({
+    "bernoulli", "binomial", "dropout", "multinomial", "normal", "poisson", "rand", "rand_like", "randint",
+    "randint_like", "randn", "randn_like", "randperm", "rrelu", "nn.Conv1d", "nn.Conv2d", "nn.Conv3d", "nn.Dropout",
+    "nn.Embedding", "nn.GRU", "nn.LSTM", "nn.Linear", "nn.RNN", "nn.functional.alpha_dropout", "nn.functional.dropout",
+    "nn.functional.gumbel_softmax", "nn.functional.rrelu",
+})  # fmt: skip
 
 # Other spellings of dtypes.
 DTYPE_NAMES = {
@@ -73,8 +74,12 @@ class Engine:
     drop_in: bool
     namespace: Any
 
+    def get(self, path: str, default: Any = None) -> Any:
+        """The attribute at a torch path ("autograd.grad"), `default` where the namespace does not have it."""
+        raise NotImplementedError
+
     def spells(self, path: str) -> bool:
-        """Whether the namespace has this torch path ("autograd.grad")."""
+        """Whether the namespace has this torch path."""
         raise NotImplementedError
 
     def is_tensor(self, value: Any) -> bool:
@@ -132,7 +137,6 @@ class TorchLike(Engine):
     # --- names ---
 
     def get(self, path: str, default: Any = None) -> Any:
-        """The attribute at a torch path, `default` where the namespace does not have it."""
         found = self.namespace
         for part in path.split("."):
             try:

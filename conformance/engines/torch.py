@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from conformance.arrays import Array
+from conformance.arrays import STORED, Array
 from conformance.errors import EngineError
 from conformance.outcome import TensorValue
 
 from .base import Mode, Modes, TorchLike
 
 _C = torch._C
-_AUTOGRAD = _C._autograd  # type: ignore[attr-defined]
-_FUNCTORCH = _C._functorch  # type: ignore[attr-defined]
+_AUTOGRAD = _C._autograd
+_FUNCTORCH = _C._functorch
 
 
 def engine(device: str = "cpu") -> TorchEngine:
@@ -49,7 +49,7 @@ class TorchEngine(TorchLike):
     def bulk(self, tensor: Any) -> Array:
         # Of a copy: numpy() makes a tensor's own storage impossible to resize for ever after.
         copy = tensor.detach().to("cpu", copy=True).resolve_conj().resolve_neg()
-        if copy.dtype in (torch.bfloat16, torch.complex32) or copy.element_size() == 1 and copy.is_floating_point():
+        if copy.dtype in _NOT_NUMPYS:
             copy = copy.to(torch.complex64 if copy.is_complex() else torch.float32)
         array: Array = copy.numpy()
         return array
@@ -64,6 +64,7 @@ class TorchEngine(TorchLike):
         return {**dict(value.named_parameters()), **dict(value.named_buffers())}
 
     def find_modes(self) -> tuple[Mode, ...]:
+        broadcast = torch.utils.backcompat.broadcast_warning
         device = torch.device(self.device) if self.device != "cpu" else None
         return (
             Mode(torch.is_grad_enabled, _C._set_grad_enabled, True),
@@ -79,9 +80,8 @@ class TorchEngine(TorchLike):
             Mode(_full_backward_hooks, _set_full_backward_hooks, None),
             Mode(torch.get_num_threads, torch.set_num_threads, 1),
             Mode(_default_device, _set_default_device, device),
-            Mode(torch.utils.backcompat.broadcast_warning.get_enabled,  # type: ignore[attr-defined]
-                 torch.utils.backcompat.broadcast_warning.set_enabled, False),  # type: ignore[attr-defined]
-        )  # fmt: skip
+            Mode(broadcast.get_enabled, broadcast.set_enabled, False),
+        )
 
     def generator_state(self) -> Any:
         if self.device == "cpu":
@@ -104,6 +104,9 @@ class TorchEngine(TorchLike):
         return super().restore(modes)
 
 
+_NOT_NUMPYS = {
+    getattr(torch, name) for name in ("bfloat16", "complex32", *(n for n in STORED if n.startswith("float8")))
+}
 _CPU_STATE = _C.default_generator.get_state().numel()
 
 
@@ -142,7 +145,7 @@ _left_inference: list[Any] = []
 
 
 def _leave_inference_mode(enabled: bool) -> None:
-    """Inference mode has no setter. Collecting closes a suspended generator's block; else an inner guard overrides it."""
+    """Inference mode has no setter. Collecting ends a suspended generator's block; else an inner guard overrides it."""
     gc.collect()
     if torch.is_inference_mode_enabled() != enabled:
         _left_inference.append(_C._InferenceMode(enabled))

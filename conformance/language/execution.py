@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Any
 
 from conformance.case import Case
+from conformance.drawing import draw
 from conformance.engines.base import Engine, missing_paths
 from conformance.outcome import Outcome, Raised
 from conformance.text import one_line, safe_text, short
 
-from .given import bind
 from .lower import FILENAME
 from .missing import line_of
 from .observe import Recorder
@@ -59,7 +59,7 @@ def _run(case: Case, engine: Engine, defaults: Any, outcome: Outcome, warnings: 
     variables = known | case_words(recorder) | recorder.names()
     kept = set(variables)
     try:
-        variables |= _parameters(case, engine) | bind(case.given, engine)
+        variables |= _parameters(case, engine) | _given(case, engine)
         kept |= case.parameters.keys()
         _call(case, recorder, variables, outcome)
         outcome.random = engine.restore(defaults)
@@ -97,6 +97,11 @@ def _parameters(case: Case, engine: Engine) -> dict[str, Any]:
         if isinstance(value, str) and value.startswith("torch.") else value
         for name, value in case.parameters.items()
     }  # fmt: skip
+
+
+def _given(case: Case, engine: Engine) -> dict[str, Any]:
+    """The case's drawn data, bit for bit the same for every engine, as leaves of this one."""
+    return {given.name: engine.make(draw(given), given.dtype, given.requires_grad) for given in case.given}
 
 
 class _Surroundings:

@@ -23,10 +23,10 @@ _LOOKING_UP = frozenset({"__getattr__", "__getattribute__"})
 _PYTHONS = (type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, BaseException)
 
 _OPERATORS = {
-    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "@": "matmul", "&": "and", "|": "or",
-    "^": "xor", "<<": "lshift", ">>": "rshift", "** or pow()": "pow", "<": "lt", "<=": "le", ">": "gt", ">=": "ge",
-    "+=": "iadd", "-=": "isub", "*=": "imul", "/=": "itruediv", "//=": "ifloordiv", "%=": "imod", "@=": "imatmul",
-    "**=": "ipow", "&=": "iand", "|=": "ior", "^=": "ixor", "<<=": "ilshift", ">>=": "irshift",
+    "+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "@": "matmul", "&": "and",
+    "|": "or", "^": "xor", "<<": "lshift", ">>": "rshift", "** or pow()": "pow", "<": "lt", "<=": "le", ">": "gt",
+    ">=": "ge", "+=": "iadd", "-=": "isub", "*=": "imul", "/=": "itruediv", "//=": "ifloordiv", "%=": "imod",
+    "@=": "imatmul", "**=": "ipow", "&=": "iand", "|=": "ior", "^=": "ixor", "<<=": "ilshift", ">>=": "irshift",
 }  # fmt: skip
 _BINARY = re.compile(r"(?:unsupported operand type\(s\) for|'(?=[<>]))(?P<pad>:? ?)(?P<sign>[^:']+)")
 _UNARY = {
@@ -59,7 +59,8 @@ class _Names(NamedTuple):
 def _names(program: str) -> _Names:
     """The attributes that a program reads and those that it writes itself, and its own functions' qualified names."""
     tree = ast.parse(program)
-    read, written = set(), set()
+    read: set[str] = set()
+    written: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             (read if isinstance(node.ctx, ast.Load) else written).add(node.attr)
@@ -119,9 +120,9 @@ def _operator(message: str, engine: Engine) -> str | None:
         if pattern.search(message):
             return None if hasattr(tensor, method) else f"{tensor.__name__}.{method}"
     if found := _BINARY.match(message):
-        method = _OPERATORS.get(found["sign"].strip())
-        if method and not hasattr(tensor, f"__{method}__"):
-            return f"{tensor.__name__}.__{method}__"
+        operation = _OPERATORS.get(found["sign"].strip())
+        if operation and not hasattr(tensor, f"__{operation}__"):
+            return f"{tensor.__name__}.__{operation}__"
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+import sys
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -15,9 +16,10 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from conformance.arrays import decode
 from conformance.case import Case
 from conformance.engines.base import Engine, Unsupported
-from conformance.outcome import Observation, Plain
+from conformance.outcome import Observation, Plain, TensorValue
 from conformance.text import one_line, safe_text, short
 
 from .compare import AGREE, SEMANTICS, Comparison, compare, identical
@@ -67,9 +69,7 @@ class Recorder:
 
     def failed(self, site: int) -> bool:
         """Called while an exception of an assertion is handled. Whether it goes on to the `raises` around it."""
-        import sys
-
-        error = sys.exception() if hasattr(sys, "exception") else sys.exc_info()[1]
+        error = sys.exc_info()[1]
         assert error is not None
         if isinstance(error, KeyboardInterrupt | GeneratorExit) or self._expecting.get(threading.get_ident()):
             return True
@@ -132,9 +132,6 @@ def _ordered(compare_numbers: Callable[[Any, Any], Any]) -> Check:
 
 def _number(value: Any, reader: Reader) -> Any:
     """A tensor of one element as the number in it: comparing sizes must not go through the engine's arithmetic."""
-    from conformance.arrays import decode
-    from conformance.outcome import TensorValue
-
     read = reader.tensor(value)
     return decode(read).item() if type(read) is TensorValue else read
 
@@ -202,10 +199,8 @@ class _Block:
 class Raises(_Block):
     """After the block: `message` and `type` (the class's name) of the exception, empty if there was none."""
 
-    message = ""
-    type = ""
-
     def __enter__(self) -> Raises:
+        self.message = self.type = ""
         self.recorder.expecting(1)
         return self
 
@@ -223,10 +218,9 @@ class Raises(_Block):
 
     def _passes(self, error: BaseException) -> bool:
         """Never by accident: what the engine lacks does not count as the error that was due, unless it was named."""
-        chosen = any(
-            isinstance(error, kind) and named(self.types, kind) for kind in (NotImplementedError, AttributeError, TypeError)
-        ) and not isinstance(error, Unsupported)  # fmt: skip
-        if not chosen and self.recorder.lacks(error) is not None:
+        kinds = (NotImplementedError, AttributeError, TypeError)
+        chosen = any(isinstance(error, kind) and named(self.types, kind) for kind in kinds)
+        if (not chosen or isinstance(error, Unsupported)) and self.recorder.lacks(error) is not None:
             return False
         return self.accepts(type(error), self.message)
 

@@ -30,7 +30,7 @@ class Warnings:
         self._kept = warnings.filters[:], warnings.showwarning
         warnings.simplefilter("always")
         del warnings.filters[1:]  # type: ignore[attr-defined]
-        warnings.showwarning = self._receive
+        warnings.showwarning = self._receive  # type: ignore[assignment]
 
     def remove(self) -> None:
         """Puts back what `install` replaced."""

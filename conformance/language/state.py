@@ -17,9 +17,9 @@ _NOTHING = object()
 class Leftovers:
     """Walks a program's variables. Reads each tensor once, however many names it has.
 
-    Kept are tensors with flags and gradients, floating and complex numbers, bools and None, and the lists, tuples, dicts
-    and modules that hold them. Integers and strings are not: they may be addresses, versions or node names, which are
-    judged only where a program asserts them.
+    Kept are tensors with flags and gradients, floating and complex numbers, bools and None, and the lists, tuples,
+    dicts and modules that hold them. Integers and strings are not: they may be addresses, versions or node names,
+    which are judged only where a program asserts them.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""What a program's values look like from outside: plain data (`outcome.Plain`) that keeps nothing of the engine alive."""
+"""What a program's values look like from outside: plain data (`outcome.Plain`) that keeps no engine's object alive."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Reader:
         """`value` as plain data. Raises what the engine raises when one of its tensors cannot be read."""
         kind = type(value)
         if kind in _ITSELF:
-            return value  # type: ignore[no-any-return]
+            return value
         if kind is list or kind is tuple:
             if all(type(item) is float for item in value):
                 return Items(kind.__name__, tuple(value))
@@ -74,7 +74,7 @@ class Reader:
 
     def _other(self, value: Any, above: tuple[int, ...]) -> Plain:
         if value is None or isinstance(value, bool | float):
-            return value if type(value) in _ITSELF else float(value)  # type: ignore[arg-type]
+            return float(value) if isinstance(value, float) else value
         if isinstance(value, int):
             return int(value) if value in INT64 else Opaque("int", short(str(value)))
         if isinstance(value, str):
