@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import marshal
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from conformance.case import Case, Given, Site, Tolerance
 from conformance.errors import Place, SpecError, SpecErrors
 
 from . import given as drawn
-from .checking import Vocabulary, check
+from .checking import Vocabulary, check, missing_controls
 from .expand import Point, points, substitute, suffix
 from .reading import Document, Route, read
 from .schema import check_form
@@ -53,7 +54,8 @@ def read_chapter(content: bytes, file: str, frame: Frame) -> Chapter:
     if document.errors:
         raise SpecErrors(in_order(document.errors))
     value = document.value
-    return Chapter(value["chapter"], value["title"], file, cases, value.get("description"))
+    warnings = tuple(sorted(reader.warnings))
+    return Chapter(value["chapter"], value["title"], file, cases, value.get("description"), warnings)
 
 
 def in_order(errors: list[SpecError]) -> list[SpecError]:
@@ -65,6 +67,7 @@ class _Reader:
     def __init__(self, document: Document, frame: Frame) -> None:
         self.doc, self.frame = document, frame
         self.chapter = document.value["chapter"]
+        self.warnings: list[tuple[int, int, str]] = []
 
     def refuse(self, what: str, place: Place, hint: str | None = None) -> None:
         self.doc.errors.append(SpecError(what, place=place, hint=hint))
@@ -91,6 +94,7 @@ class _Reader:
         route: Route = ("behaviours", index)
         behaviour = self.doc.value["behaviours"][index]
         before = len(self.doc.errors)
+        self.claim(route, behaviour["claim"])
         names = self.names(route, behaviour)
         requires, code, sites = self.program(route, behaviour, names)
         self.data(route, behaviour)
@@ -112,6 +116,12 @@ class _Reader:
                 given=tuple(self.givens(route, behaviour, point)),
                 parameters=point,
             )
+
+    def claim(self, route: Route, claim: str) -> None:
+        """A claim says what is: a modal verb is worth a look."""
+        if modal := re.search(r"\b(should|must|shall|ought)\b", claim):
+            place = self.doc.place((*route, "claim"))
+            self.warnings.append((place.line, place.column, f"the claim says '{modal[0]}' (say what is)"))
 
     def full(self, name: str) -> str:
         """chapter/id; a bare id means this chapter."""
@@ -148,6 +158,10 @@ class _Reader:
                 self.refuse(f"'{name}' is never used", self.doc.place((*route[:-1], key, name), key=True))
         if checked.problems:
             return (), b"", ()
+        self.warnings += [
+            (line + problem.line - 1, indent + problem.column, f"{problem.what} ({problem.hint})")
+            for problem in missing_controls(checked.tree)
+        ]
         code, sites = self.frame.lower(checked.tree)
         return checked.requires, marshal.dumps(code), sites
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from conformance.case import Case
-from conformance.errors import UsageError
+from conformance.errors import Place, SpecError, UsageError
 
 
 class Chapter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,6 +47,15 @@ class Specification:
     def by_name(self) -> dict[str, Case]:
         """The cases by their full name."""
         return {case.name: case for case in self.cases}
+
+    @cached_property
+    def warnings(self) -> tuple[SpecError, ...]:
+        """What is worth an author's look: errors without a positive control, claims that do not say what is."""
+        return tuple(
+            SpecError(text, place=Place(chapter.file, line, column))
+            for chapter in self.chapters
+            for line, column, text in chapter.warnings
+        )
 
     def select(self, patterns: Iterable[str]) -> Specification:
         """The cases that any pattern names, in the specification's order; all of them for no pattern.

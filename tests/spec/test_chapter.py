@@ -325,3 +325,32 @@ def test_no_program_gives_a_traceback(folder: Folder, program: str) -> None:
     except SpecErrors as errors:
         found = errors.errors
     assert all(error.place is not None and error.place.line for error in found)
+
+
+# --- warnings ---
+
+
+@pytest.mark.parametrize(
+    ("program", "warned"),
+    [
+        ("with raises(RuntimeError):\n      x.backward()", True),
+        ("x.backward()\n  with raises(RuntimeError):\n      x.backward()", False),
+        ("x.exp()\n  with raises(RuntimeError):\n      x.exp_()", False),
+        ("with raises(RuntimeError):\n      x[0] = 1", False),
+        ("with raises(RuntimeError):\n      x.exp()\n  with raises(RuntimeError):\n      x.exp()", True),
+    ],
+)
+def test_an_error_without_its_legal_form_is_warned_of(folder: Folder, program: str, warned: bool) -> None:
+    """A call that is expected to fail and never seen to work is worth a look, at its place."""
+    specification = folder.behaviour(f"id: a\nprogram: |\n  x = torch.ones(1)\n  {program}").load()
+    assert bool(specification.warnings) == warned
+    if warned:
+        assert str(specification.warnings[0]).startswith("chapter.yaml:7:5: nothing here shows")
+
+
+def test_a_claim_says_what_is(folder: Folder) -> None:
+    """A modal verb in a claim is worth a look; the warning survives the cache."""
+    folder.behaviour("id: a\nclaim: It should hold.")
+    for _ in range(2):
+        (warning,) = folder.load().warnings
+        assert str(warning) == "chapter.yaml:5:10: the claim says 'should' (say what is)"

@@ -4,7 +4,8 @@ The check keeps honest files honest, and strangers' files to the vocabulary. It 
 are run in a worker with limits.
 """
 
+from .controls import missing_controls
 from .program import Checked, Problem, check
 from .vocabulary import Vocabulary, parse, read_vocabulary
 
-__all__ = ["Checked", "Problem", "Vocabulary", "check", "parse", "read_vocabulary"]
+__all__ = ["Checked", "Problem", "Vocabulary", "check", "missing_controls", "parse", "read_vocabulary"]
