@@ -162,7 +162,11 @@ class _Reader:
             (line + problem.line - 1, indent + problem.column, f"{problem.what} ({problem.hint})")
             for problem in missing_controls(checked.tree)
         ]
-        code, sites = self.frame.lower(checked.tree)
+        try:
+            code, sites = self.frame.lower(checked.tree)
+        except RecursionError:
+            self.refuse("the program is nested too deeply", self.doc.place(route))
+            return (), b"", ()
         return checked.requires, marshal.dumps(code), sites
 
     def data(self, route: Route, behaviour: dict[str, Any]) -> None:
@@ -183,6 +187,8 @@ class _Reader:
         paths = set()
         for name, values in behaviour.get("with", {}).items():
             for index, value in enumerate(values):
+                if _too_large(value):
+                    self.refuse("an integer of more than 64 bits", self.doc.place((*route, "with", name, index)))
                 if isinstance(value, str) and value.startswith("torch."):
                     if value.removeprefix("torch.") not in self.frame.vocabulary.paths:
                         self.refuse(f"{value} is not in the vocabulary", self.doc.place((*route, "with", name, index)))
@@ -210,6 +216,13 @@ def _fits(key: str, value: Any) -> bool:
     if key == "shape":
         return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
     return isinstance(value, str) and value.removeprefix("torch.") in drawing.DTYPES
+
+
+def _too_large(value: Any) -> bool:
+    """Whether a parameter holds an integer that records cannot carry."""
+    if isinstance(value, list | dict):
+        return any(map(_too_large, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not -(2**63) <= value < 2**63
 
 
 def _dollar(value: Any) -> bool:

@@ -24,6 +24,7 @@ Route = tuple[str | int, ...]
 
 INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+DIGITS = 4000  # Python reads no longer number from text
 NAMED: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -82,7 +83,7 @@ def scalar(text: str) -> Any:
     """The value of a plain (unquoted) scalar by YAML 1.2's core schema."""
     if text in NAMED:
         return NAMED[text]
-    if INT.fullmatch(text):
+    if INT.fullmatch(text) and len(text) < DIGITS:
         return int(text, 8 if text[:2] == "0o" else 16 if text[:2] == "0x" else 10)
     return float(text) if FLOAT.fullmatch(text) else text
 

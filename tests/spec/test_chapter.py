@@ -164,6 +164,7 @@ LINTS = [
         "4:10: 'torch' keeps its meaning and cannot be bound (choose another name)",
         "6:12: the module torch is used as a value (give it a name once, at the top)"]),
     ("with: {n: [torch.os]}\nprogram: |\n  assert n", ["4:14: torch.os is not in the vocabulary"]),
+    ("with: {n: [[1, 9223372036854775808]]}\nprogram: |\n  assert n", ["4:14: an integer of more than 64 bits"]),
     ("with: {n: ['1', 1]}\nprogram: |\n  assert n", ["7:7: two points of `with` are both named a[1]"]),
     ("given: {x: {distribution: normal, shape: [2], seed: 0, low: 1}}\nprogram: |\n  assert x is x", [
         "4:63: normal takes mean and std, not low"]),

@@ -77,6 +77,7 @@ REFUSED = [
     ("x = 1\ngetattr(x, 'grad' + 'd')", ["2:12: getattr takes a literal name (write it out, or loop over functions)"]),
     ("x = 1\ngetattr(x, '__class__')", ["2:12: the attribute '__class__' with two leading underscores is refused"]),
     ("x = 1\nsetattr(x, 'gradd', 1)", ["2:12: the attribute 'gradd' is not in the vocabulary (did you mean grad or add?)"]),
+    ("getattr(*[1, '__class__'])", ["1:1: getattr takes an object and a literal name"]),
     ("g = getattr", ["1:5: getattr is called with a literal name, not passed around"]),
     ("type('A', (), {})", ["1:1: type with three arguments is refused (write a class statement)"]),
     # the engine's names
@@ -254,3 +255,23 @@ def test_a_broken_vocabulary_is_named(folder: Folder, change: tuple[str, str], m
     path = folder.root / "vocabulary.yaml"
     path.write_text(path.read_text().replace(*change))
     assert any(message in text and text.startswith("vocabulary.yaml:") for text in folder.mistakes())
+
+
+@pytest.mark.parametrize(
+    "deep", ["(" * 300 + "1" + ")" * 300, "+".join(["1.0"] * 3000), "x" + "[0]" * 3000, "-" * 3000 + "1"]
+)
+def test_a_program_nested_too_deeply_is_one_message(folder: Folder, deep: str) -> None:
+    """Depth beyond what Python can walk is a mistake in the file, not a traceback."""
+    messages = folder.behaviour(f"id: a\nprogram: |\n  x = 1\n  assert x == {deep}").mistakes()
+    assert len(messages) == 1
+    assert messages[0].startswith("chapter.yaml:")
+
+
+def test_no_listed_path_is_a_module(vocabulary: Vocabulary) -> None:
+    """What may be used as a value is never a module: modules would reach beyond the vocabulary."""
+    torch = pytest.importorskip("torch")
+    for path in vocabulary.paths:
+        value = torch
+        for part in path.split("."):
+            value = getattr(value, part, None)
+        assert not isinstance(value, type(torch)), path

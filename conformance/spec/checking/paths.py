@@ -126,7 +126,10 @@ class Paths:
     def _call(self, node: ast.Call, function: str) -> Iterator[Problem]:
         if function == "type" and len(node.args) != 1:
             yield Problem.at(node, "type with three arguments is refused", "write a class statement")
-        if function not in LITERAL_ONLY or len(node.args) < 2:
+        if function not in LITERAL_ONLY:
+            return
+        if len(node.args) < 2 or node.keywords or any(isinstance(a, ast.Starred) for a in node.args):
+            yield Problem.at(node, f"{function} takes an object and a literal name")
             return
         subject, name = node.args[0], node.args[1]
         if function in ("setattr", "delattr") and self.chain(subject) is not None:

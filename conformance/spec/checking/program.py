@@ -36,11 +36,12 @@ def check(program: str, vocabulary: Vocabulary, outer: Iterable[str] = ()) -> Ch
         return Checked(empty, (problem,))
     except (ValueError, RecursionError, MemoryError) as error:
         return Checked(empty, (Problem(1, 1, f"not valid Python: {error}"),))
-    found = list(constructs(tree))
     paths = Paths(tree, vocabulary)
-    found += check_names(tree, vocabulary, frozenset(outer))
-    found += paths.problems()
-    found += [*comparisons(tree), *raised(tree)]
+    try:
+        found = [*constructs(tree), *check_names(tree, vocabulary, frozenset(outer)), *paths.problems()]
+        found += [*comparisons(tree), *raised(tree)]
+    except RecursionError:
+        return Checked(empty, (Problem(1, 1, "the program is nested too deeply"),))
     names = frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
     return Checked(tree, tuple(in_characters(program, found)), tuple(sorted(paths.used)), names)
 
