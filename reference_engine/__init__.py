@@ -1,0 +1,147 @@
+"""Autograd on NumPy, spelled like torch: `import reference_engine as torch`.
+
+The specification made executable: what PyTorch documents about differentiation, written from the mathematics and the
+documents, to be read. It imports NumPy and SciPy only. Start with tape/backward.py (the backward pass), ops/kinds.py
+(what an operator is) and any table in ops/.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from reference_engine import autograd, dtypes, ops, random
+from reference_engine.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
+from reference_engine.autograd.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from reference_engine.creation import (
+    METHODS,
+    arange,
+    as_tensor,
+    asarray,
+    contiguous_format,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    is_tensor,
+    layout,
+    linspace,
+    logspace,
+    memory_format,
+    ones,
+    ones_like,
+    preserve_format,
+    scalar_tensor,
+    strided,
+    tensor,
+    tril_indices,
+    triu_indices,
+    zeros,
+    zeros_like,
+)
+from reference_engine.dtypes import (
+    complex64,
+    complex128,
+    dtype,
+    finfo,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+)
+from reference_engine.ops import registry
+from reference_engine.random import (
+    Generator,
+    bernoulli,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    normal,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    seed,
+    set_rng_state,
+)
+from reference_engine.state import process
+from reference_engine.tensor import Size, Storage, Tensor, device
+
+__version__ = "2.13.0+reference"
+
+half, double, short, long = float16, float64, int16, int64
+cfloat, cdouble = complex64, complex128
+inf, nan, pi, e = float("inf"), float("nan"), 3.141592653589793, 2.718281828459045
+UntypedStorage = Storage
+
+for _name, _method in METHODS.items():
+    setattr(Tensor, _name, _method)
+
+globals().update(registry.functions)
+# After the operators, so that these names are the types and not the casts.
+bool, float, int = dtypes.bool_, float32, int32  # noqa: A001
+
+from reference_engine import nn, optim, utils  # noqa: E402
+
+
+def set_warn_always(b: Any) -> None:
+    """Whether warnings that torch gives once per process are given every time. Source: torch.set_warn_always."""
+    process.warn_always = not not b
+
+
+def is_warn_always_enabled() -> Any:
+    """Whether warnings are given every time. Source: torch.is_warn_always_enabled."""
+    return process.warn_always
+
+
+def is_floating_point(input: Tensor) -> Any:
+    """Whether the dtype is a floating point type. Source: torch.is_floating_point."""
+    return input.is_floating_point()
+
+
+def is_complex(input: Tensor) -> Any:
+    """Whether the dtype is complex. Source: torch.is_complex."""
+    return input.is_complex()
+
+
+def is_inference(input: Tensor) -> Any:
+    """Whether the tensor was made in inference mode. Source: torch.is_inference."""
+    return input.is_inference()
+
+
+def numel(input: Tensor) -> Any:
+    """The number of elements. Source: torch.numel."""
+    return input.numel()
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype an operation on both would give. Source: torch.result_type."""
+    operands = [(x.dtype, 2 if x.ndim else 1) if isinstance(x, Tensor) else (dtypes.of_number(x), 0) for x in (tensor1, tensor2)]
+    return dtypes.result_type(operands)
+
+
+def set_num_threads(n: Any) -> None:
+    """Accepted and without effect: one thread computes. Source: torch.set_num_threads."""
+
+
+def get_num_threads() -> Any:
+    """1. Source: torch.get_num_threads."""
+    return 1

@@ -1,0 +1,144 @@
+"""Grad modes: as context managers, decorators and function calls. Source: torch notes/autograd, "Locally disabling
+gradient computation".
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from reference_engine.state import state
+
+
+class _Mode:
+    """A context manager that also decorates functions and generators; the mode holds while their code runs."""
+
+    def __enter__(self) -> Any:
+        raise NotImplementedError
+
+    def __exit__(self, *exc: object) -> None:
+        raise NotImplementedError
+
+    def clone(self) -> _Mode:
+        """A fresh one for each call of a decorated function."""
+        return type(self)()
+
+    def __call__(self, function: Callable) -> Callable:
+        if inspect.isclass(function):
+            function.__init__ = self(function.__init__)  # type: ignore[misc]
+            return function
+        if inspect.isgeneratorfunction(function):
+            return self._generator(function)
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with self.clone():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+    def _generator(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            generator = function(*args, **kwargs)
+            try:
+                with self.clone():
+                    value = generator.send(None)
+                while True:
+                    try:
+                        sent = yield value
+                    except GeneratorExit:
+                        with self.clone():
+                            generator.close()
+                        raise
+                    except BaseException as error:
+                        with self.clone():
+                            value = generator.throw(error)
+                    else:
+                        with self.clone():
+                            value = generator.send(sent)
+            except StopIteration as stop:
+                return stop.value
+
+        return wrapped
+
+
+class no_grad(_Mode):
+    """Nothing is recorded. Source: torch.no_grad."""
+
+    def __new__(cls, function: Callable | None = None) -> Any:
+        mode = super().__new__(cls)
+        return mode if function is None else mode(function)
+
+    mode = False
+
+    def __enter__(self) -> None:
+        self.before = state.set_grad_enabled(self.mode)
+
+    def __exit__(self, *exc: object) -> None:
+        state.set_grad_enabled(self.before)
+
+
+class enable_grad(no_grad):
+    """Recorded, also inside no_grad. Source: torch.enable_grad."""
+
+    mode = True
+
+
+class set_grad_enabled(_Mode):
+    """Sets grad mode at once; as a context manager restores it. Source: torch.set_grad_enabled."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = bool(mode)
+        self.before = state.set_grad_enabled(self.mode)
+
+    def __call__(self, function: Callable) -> Callable:
+        state.set_grad_enabled(self.before)  # decorating must not change the mode around it
+        return super().__call__(function)
+
+    def clone(self) -> set_grad_enabled:
+        return set_grad_enabled(self.mode)
+
+    def __enter__(self) -> None:
+        state.set_grad_enabled(self.mode)
+
+    def __exit__(self, *exc: object) -> None:
+        state.set_grad_enabled(self.before)
+
+
+class inference_mode(_Mode):
+    """Nothing is recorded, and what is made here can never take part in a graph. Source: torch.inference_mode."""
+
+    def __new__(cls, mode: Any = True) -> Any:
+        instance = super().__new__(cls)
+        if isinstance(mode, bool):
+            return instance
+        instance.mode = True
+        return instance(mode)
+
+    def __init__(self, mode: bool = True) -> None:
+        self.mode = mode
+
+    def clone(self) -> inference_mode:
+        return inference_mode(self.mode)
+
+    def __enter__(self) -> None:
+        self.before = state.inference, state.grad_enabled
+        state.inference = self.mode
+        state.set_grad_enabled(not self.mode)
+
+    def __exit__(self, *exc: object) -> None:
+        state.inference = self.before[0]
+        state.set_grad_enabled(self.before[1])
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded. Source: torch.is_grad_enabled."""
+    return state.grad_enabled
+
+
+def is_inference_mode_enabled() -> bool:
+    """Whether inference mode is on. Source: torch.is_inference_mode_enabled."""
+    return state.inference

@@ -1,0 +1,80 @@
+"""The recorded graph as users see it: nodes, edges, and hooks on them. Source: torch.autograd.graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from reference_engine.state import state
+from reference_engine.tape.node import Node, edge_of
+from reference_engine.tensor import Tensor
+
+
+class GradientEdge(NamedTuple):
+    """A tensor's place in the graph: the node that made it and its output number there.
+
+    ownership_token keeps alive what the node alone would not. Source: torch.autograd.graph.GradientEdge.
+    """
+
+    node: Node
+    output_nr: int
+    ownership_token: Node | None = None
+
+
+def get_gradient_edge(tensor: Tensor) -> GradientEdge:
+    """The edge where a gradient for `tensor` goes. Source: torch.autograd.graph.get_gradient_edge."""
+    edge = edge_of(tensor)
+    if edge is None:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    node, nr = edge
+    return GradientEdge(node, nr, node if getattr(node, "is_custom_function", False) else None)
+
+
+def increment_version(tensor: Any) -> None:
+    """Counts an in-place change that autograd could not see. Source: torch.autograd.graph.increment_version."""
+    for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
+        if t.is_inference():
+            raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.")
+        t._bump_version()
+
+
+class saved_tensors_hooks:
+    """`pack` is given each tensor that is saved, `unpack` what it returned. Source: graph.saved_tensors_hooks."""
+
+    def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
+        self.hooks = (pack_hook, unpack_hook)
+
+    def __enter__(self) -> None:
+        if state.saved_tensor_hooks_disabled is not None:
+            raise RuntimeError(state.saved_tensor_hooks_disabled)
+        state.saved_tensor_hooks = (*state.saved_tensor_hooks, self.hooks)
+        state.refresh()
+
+    def __exit__(self, *exc: object) -> None:
+        state.saved_tensor_hooks = state.saved_tensor_hooks[:-1]
+        state.refresh()
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """Keeps saved tensors as copies in main memory. Source: torch.autograd.graph.save_on_cpu."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cpu") -> None:
+        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+
+
+@contextmanager
+def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
+    """Forbids saved-tensor hooks in a block, with this message. Source: graph.disable_saved_tensors_hooks."""
+    before = state.saved_tensor_hooks_disabled
+    if state.saved_tensor_hooks:
+        raise RuntimeError(error_message)
+    state.saved_tensor_hooks_disabled = error_message
+    try:
+        yield
+    finally:
+        state.saved_tensor_hooks_disabled = before
+
+
+__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version", "save_on_cpu",
+           "saved_tensors_hooks"]  # fmt: skip

@@ -1,0 +1,265 @@
+"""Tensors from nothing and from data. Every result is a leaf."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.state import state
+from reference_engine.tensor import Size, Tensor, wrap
+
+
+class layout:
+    """How elements are stored; dense tensors are strided."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+
+class memory_format(layout):
+    """An order of dimensions in memory."""
+
+
+strided = layout("strided")
+contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
+
+
+def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
+    result = wrap(array)
+    result._inference = state.inference
+    if requires_grad:
+        result._set_tracked(True)
+    return result
+
+
+def _sizes(size: tuple) -> tuple[int, ...]:
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = tuple(size[0])
+    for s in size:
+        if not isinstance(s, (int, np.integer)):
+            raise TypeError(f"a size must be an integer, not {type(s).__name__}")
+        if s < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(size)}")
+    return size
+
+
+def _device(device: Any) -> None:
+    from reference_engine.tensor import device as check
+
+    if device is not None:
+        check(device)
+
+
+def _strip(data: Any) -> Any:
+    """Nested sequences that may hold tensors, as NumPy takes them."""
+    if isinstance(data, Tensor):
+        return data._array
+    if isinstance(data, (list, tuple)):
+        return [_strip(d) for d in data]
+    return data
+
+
+def _array_of(data: Any, dtype: Any) -> np.ndarray:
+    """A new array of the data, in the dtype that torch infers from it."""
+    if isinstance(data, np.ndarray):
+        dtypes.of_numpy(data.dtype)
+        return np.array(data, None if dtype is None else dtypes.as_dtype(dtype).numpy)
+    try:
+        array = np.array(_strip(data))
+    except ValueError as e:
+        raise ValueError(f"expected sequence of equal length at every dimension: {e}") from None
+    if array.dtype.kind == "O" or array.dtype.kind in "US":
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    if dtype is not None:
+        wanted = dtypes.as_dtype(dtype).numpy
+    elif isinstance(data, np.generic) or (isinstance(data, (list, tuple)) and _holds_typed(data)):
+        wanted = array.dtype
+    elif array.dtype.kind == "f":
+        wanted = dtypes.get_default_dtype().numpy
+    elif array.dtype.kind == "c":
+        wanted = dtypes.get_default_dtype().to_complex().numpy
+    elif array.size == 0:
+        wanted = dtypes.get_default_dtype().numpy
+    else:
+        wanted = array.dtype
+    return array.astype(wanted, copy=False)
+
+
+def _holds_typed(data: Any) -> bool:
+    while isinstance(data, (list, tuple)) and data:
+        data = data[0]
+    return isinstance(data, (Tensor, np.ndarray, np.generic))
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+           pin_memory: bool = False) -> Tensor:  # fmt: skip
+    """A new leaf with a copy of the data. Source: torch.tensor."""
+    _device(device)
+    if isinstance(data, Tensor):
+        warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+                      UserWarning, stacklevel=2)  # fmt: skip
+        wanted = data.dtype if dtype is None else dtypes.as_dtype(dtype)
+        return _finish(np.array(data._array, wanted.numpy), requires_grad)
+    return _finish(np.array(_array_of(data, dtype)), requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """The data as a tensor, without copying where it can be helped; history is kept. Source: torch.as_tensor."""
+    _device(device)
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype)
+    if isinstance(data, np.ndarray):
+        result = from_numpy(data)
+        return result if dtype is None else result.to(dtype)
+    return wrap(np.asarray(_array_of(data, dtype)))
+
+
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
+            requires_grad: bool | None = None) -> Tensor:  # fmt: skip
+    """The object as a tensor, memory shared where possible. Source: torch.asarray."""
+    if not isinstance(obj, Tensor):
+        result = tensor(obj, dtype=dtype) if copy or not isinstance(obj, np.ndarray) else as_tensor(obj, dtype)
+        return result.requires_grad_() if requires_grad else result
+    if requires_grad is None:
+        if obj.requires_grad:
+            from reference_engine.state import warn_once
+
+            warn_once("asarray", "torch.asarray: unspecified requires_grad now defaults to obj.requires_grad; pass "
+                      "requires_grad explicitly to silence this.", UserWarning)  # fmt: skip
+        requires_grad = obj.requires_grad
+    result = obj
+    if not requires_grad and obj.requires_grad:
+        result = obj.detach()
+    if dtype is not None and dtypes.as_dtype(dtype) is not result.dtype:
+        if copy is False:
+            raise ValueError("can't alias tensor with dtype '...' into dtype '...'.")
+        result = result.to(dtype)
+    elif copy:
+        result = result.clone()
+    if requires_grad and not result.requires_grad:
+        result = result.detach().requires_grad_()
+    return result
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A leaf that shares the array's memory. Source: torch.from_numpy."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    d = dtypes.of_numpy(array.dtype)
+    return wrap(array.view(d.numpy) if array.dtype.isnative else array.astype(d.numpy))
+
+
+def _filled(name: str, fill: Any) -> Any:
+    def make(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+             out: Any = None, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+        _device(device)
+        wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+        return _finish(fill(_sizes(size), wanted.numpy), requires_grad)
+
+    def make_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+                  layout: Any = None, memory_format: Any = None) -> Tensor:  # fmt: skip
+        _device(device)
+        wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype
+        return _finish(fill(input._array.shape, wanted.numpy), requires_grad)
+
+    make.__name__, make_like.__name__ = name, f"{name}_like"
+    make.__doc__ = f"A tensor of the given size. Source: torch.{name}."
+    make_like.__doc__ = f"A tensor like another one. Source: torch.{name}_like."
+    return make, make_like
+
+
+zeros, zeros_like = _filled("zeros", np.zeros)
+ones, ones_like = _filled("ones", np.ones)
+# What is in uninitialised memory must not be relied on; zeros keep runs reproducible.
+empty, empty_like = _filled("empty", np.zeros)
+
+
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+         layout: Any = None) -> Tensor:  # fmt: skip
+    """A tensor of one value. Source: torch.full."""
+    _device(device)
+    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.of_number(value)
+    shape = (size,) if isinstance(size, int) else tuple(size)
+    return _finish(np.full(_sizes(shape), value, wanted.numpy), requires_grad)
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """A tensor of one value, like another one. Source: torch.full_like."""
+    return full(input._array.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones on the diagonal. Source: torch.eye."""
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    return _finish(np.eye(n, m, dtype=wanted.numpy), requires_grad)
+
+
+def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Evenly spaced numbers, the end excluded. Source: torch.arange."""
+    plain = [b.item() if isinstance(b, Tensor) else b for b in bounds]
+    if dtype is None:
+        dtype = dtypes.int64 if all(isinstance(b, int) for b in plain) else dtypes.get_default_dtype()
+    return _finish(np.arange(*plain).astype(dtypes.as_dtype(dtype).numpy), requires_grad)
+
+
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`steps` numbers from start to end, both included. Source: torch.linspace."""
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    bounds = [b.item() if isinstance(b, Tensor) else b for b in (start, end)]
+    return _finish(np.linspace(*bounds, steps).astype(wanted.numpy), requires_grad)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Powers of a base, evenly spaced exponents. Source: torch.logspace."""
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    return _finish(np.logspace(start, end, steps, base=base).astype(wanted.numpy), requires_grad)
+
+
+def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """A 0-d tensor. Source: torch.scalar_tensor."""
+    return full((), value, dtype=dtype or dtypes.get_default_dtype(), requires_grad=requires_grad)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **_: Any) -> Tensor:
+    """Indices of the lower triangle. Source: torch.tril_indices."""
+    return wrap(np.stack(np.tril_indices(row, offset, col)).astype(np.int64))
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **_: Any) -> Tensor:
+    """Indices of the upper triangle. Source: torch.triu_indices."""
+    return wrap(np.stack(np.triu_indices(row, offset, col)).astype(np.int64))
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether obj is a tensor. Source: torch.is_tensor."""
+    return isinstance(obj, Tensor)
+
+
+# --- new_* methods: like the factories, with this tensor's dtype ---------------------------------------------------
+
+
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A copy of the data in this tensor's dtype. Source: torch.Tensor.new_tensor."""
+    if isinstance(data, Tensor):
+        data = data._array
+    return _finish(np.array(_array_of(data, dtype or self.dtype)), requires_grad)
+
+
+def _new(factory: Any) -> Any:
+    def make(self: Tensor, *size: Any, dtype: Any = None, **options: Any) -> Tensor:
+        return factory(*size, dtype=dtype or self.dtype, **options)
+
+    return make
+
+
+METHODS = {"new_tensor": new_tensor, "new_zeros": _new(zeros), "new_ones": _new(ones), "new_empty": _new(empty),
+           "new_full": _new(full)}  # fmt: skip
+__all__ = ["METHODS", "Size"]

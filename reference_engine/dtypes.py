@@ -1,0 +1,176 @@
+"""Element types, their names, and how they combine.
+
+The law of promotion (torch's, https://docs.pytorch.org/docs/stable/tensor_attributes.html#type-promotion-doc): a
+category (bool < integer < floating < complex) decides first; inside a category a tensor with dimensions outranks a
+0-d tensor, which outranks a Python number. Python numbers bring a category, never a width: floats bring the default
+dtype, integers int64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine.state import process
+
+BOOL, INTEGER, FLOATING, COMPLEX = range(4)
+
+
+class dtype:
+    """An element type. `str(torch.float32)` is "torch.float32"; there is one object for each type."""
+
+    __slots__ = ("category", "itemsize", "name", "numpy")
+
+    def __init__(self, name: str, numpy_type: Any, category: int) -> None:
+        self.name, self.numpy, self.category = name, np.dtype(numpy_type), category
+        self.itemsize = self.numpy.itemsize
+
+    @property
+    def is_floating_point(self) -> bool:
+        return self.category == FLOATING
+
+    @property
+    def is_complex(self) -> bool:
+        return self.category == COMPLEX
+
+    @property
+    def is_signed(self) -> bool:
+        return self.numpy.kind not in "bu"
+
+    def to_real(self) -> dtype:
+        """The real type of a complex type's parts; any other type itself."""
+        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+
+    def to_complex(self) -> dtype:
+        """The complex type with parts of this real type."""
+        return {"float32": complex64, "float64": complex128, "float16": complex64}.get(self.name, self)
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self) -> str:
+        return self.name
+
+    def __deepcopy__(self, memo: dict) -> dtype:
+        return self
+
+
+# fmt: off
+bool_ = dtype("bool", np.bool_, BOOL)
+uint8 = dtype("uint8", np.uint8, INTEGER)
+int8 = dtype("int8", np.int8, INTEGER)
+int16 = dtype("int16", np.int16, INTEGER)
+int32 = dtype("int32", np.int32, INTEGER)
+int64 = dtype("int64", np.int64, INTEGER)
+float16 = dtype("float16", np.float16, FLOATING)
+float32 = dtype("float32", np.float32, FLOATING)
+float64 = dtype("float64", np.float64, FLOATING)
+complex64 = dtype("complex64", np.complex64, COMPLEX)
+complex128 = dtype("complex128", np.complex128, COMPLEX)
+# fmt: on
+
+ALL = (bool_, uint8, int8, int16, int32, int64, float16, float32, float64, complex64, complex128)
+ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64,
+           "cfloat": complex64, "cdouble": complex128}  # fmt: skip
+FROM_NUMPY: dict[np.dtype, dtype] = {d.numpy: d for d in ALL}
+FROM_PYTHON: dict[type, dtype] = {bool: bool_, int: int64, float: float64, complex: complex128}
+NUMPY_BOOL = bool_.numpy
+
+
+def of_numpy(numpy_type: np.dtype) -> dtype:
+    """The dtype of a NumPy type; a TypeError for one that tensors cannot hold."""
+    try:
+        return FROM_NUMPY[numpy_type]
+    except KeyError:
+        raise TypeError(f"can't convert np.ndarray of type numpy.{numpy_type}. The only supported types are: "
+                        f"{', '.join(d.name for d in ALL)}.") from None  # fmt: skip
+
+
+def as_dtype(spec: Any) -> dtype:
+    """`spec` as a dtype: a dtype itself, or Python's bool, int, float, complex."""
+    if isinstance(spec, dtype):
+        return spec
+    try:
+        return FROM_PYTHON[spec]
+    except (KeyError, TypeError):
+        raise TypeError(f"expected torch.dtype, got {spec!r}") from None
+
+
+def get_default_dtype() -> dtype:
+    """The type that floating point numbers become when nothing else decides. Source: torch.get_default_dtype."""
+    return process.default_dtype or float32
+
+
+def set_default_dtype(d: dtype) -> None:
+    """Sets the default floating point type. Source: torch.set_default_dtype."""
+    if not isinstance(d, dtype) or not d.is_floating_point:
+        raise TypeError(f"only floating-point types are supported as the default type, got {d!r}")
+    process.default_dtype = d
+
+
+def of_number(value: Any) -> dtype:
+    """The dtype a Python number takes when it becomes a tensor by itself."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool_
+    if isinstance(value, (int, np.integer)):
+        return int64
+    if isinstance(value, (complex, np.complexfloating)):
+        return get_default_dtype().to_complex()
+    return get_default_dtype()
+
+
+def promote_types(a: dtype, b: dtype) -> dtype:
+    """The smallest type that holds both. Source: torch.promote_types."""
+    if a is b:
+        return a
+    low, high = sorted((a, b), key=lambda d: d.category)
+    if low.category < high.category:
+        if high.category == COMPLEX and low.category == FLOATING:
+            return of_numpy(np.promote_types(low.numpy, high.numpy)) if low is not float16 else high
+        return high
+    return of_numpy(np.promote_types(a.numpy, b.numpy))
+
+
+def result_type(operands: list[tuple[dtype, int]]) -> dtype:
+    """The common type of `operands`, each given as (dtype, rank): rank 2 a tensor with dimensions, 1 a 0-d tensor,
+    0 a Python number.
+    """
+    by_rank: list[dtype | None] = [None, None, None]
+    for d, rank in operands:
+        seen = by_rank[rank]
+        by_rank[rank] = d if seen is None else promote_types(seen, d)
+    result: dtype | None = None
+    for d_or_none in reversed(by_rank):
+        if d_or_none is None:
+            continue
+        if result is None or d_or_none.category > result.category:
+            result = _raise_category(result, d_or_none)
+    assert result is not None
+    return result
+
+
+def _raise_category(result: dtype | None, higher: dtype) -> dtype:
+    # A float tensor with a complex number or 0-d complex keeps its own precision.
+    if result is not None and result.is_floating_point and higher.is_complex:
+        return result.to_complex()
+    return higher
+
+
+class finfo:
+    """Limits of a floating point type. Source: torch.finfo."""
+
+    def __init__(self, d: dtype | None = None) -> None:
+        self.dtype = (d or get_default_dtype()).to_real()
+        limits = np.finfo(self.dtype.numpy)
+        self.eps, self.max, self.min = float(limits.eps), float(limits.max), float(limits.min)
+        self.tiny = self.smallest_normal = float(limits.tiny)
+        self.bits, self.resolution = limits.bits, float(limits.resolution)
+
+
+class iinfo:
+    """Limits of an integer type. Source: torch.iinfo."""
+
+    def __init__(self, d: dtype) -> None:
+        limits = np.iinfo(d.numpy)
+        self.dtype, self.bits, self.max, self.min = d, limits.bits, int(limits.max), int(limits.min)

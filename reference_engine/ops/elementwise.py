@@ -1,0 +1,414 @@
+"""Elementwise operators: value and partial derivatives, one line each.
+
+Conventions at kinks are torch's (documented in docs "Gradients for non-differentiable functions" and
+derivatives.yaml): abs and sign-like functions give 0 at 0, relu gives 0 at 0, maximum and minimum share a tie evenly,
+clamp passes gradient at its bounds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from reference_engine import dtypes
+from reference_engine.ops import registry
+from reference_engine.ops.elementwise_kind import elementwise
+from reference_engine.ops.inplace import in_place
+from reference_engine.ops.kinds import NUMBERS, constant, general
+from reference_engine.ops.registry import both
+from reference_engine.tensor import Tensor
+
+
+def _sigmoid(x: Any) -> Any:
+    return special.expit(x)
+
+
+# fmt: off
+# --- one input --------------------------- value                  d y/d x
+neg        = elementwise("neg",             np.negative,           "-1")
+exp        = elementwise("exp",             np.exp,                "y",                        numeric="float")
+exp2       = elementwise("exp2",            np.exp2,               "y * 0.6931471805599453",   numeric="float")
+expm1      = elementwise("expm1",           np.expm1,              "y + 1",                    numeric="float")
+log        = elementwise("log",             np.log,                "1 / x",                    numeric="float")
+log2       = elementwise("log2",            np.log2,               "1 / (x * 0.6931471805599453)", numeric="float")
+log10      = elementwise("log10",           np.log10,              "1 / (x * 2.302585092994046)", numeric="float")
+log1p      = elementwise("log1p",           np.log1p,              "1 / (x + 1)",              numeric="float")
+sqrt       = elementwise("sqrt",            np.sqrt,               "0.5 / y",                  numeric="float")
+rsqrt      = elementwise("rsqrt",           lambda x: 1 / np.sqrt(x), "-0.5 * y * y * y",      numeric="float")
+reciprocal = elementwise("reciprocal",      lambda x: 1 / x,       "-y * y",                   numeric="float")
+square_    = elementwise("_square",         np.square,             "2 * x",                    node="PowBackward0", inplace=False)
+sin        = elementwise("sin",             np.sin,                "cos(x)",                   numeric="float")
+cos        = elementwise("cos",             np.cos,                "-sin(x)",                  numeric="float")
+tan        = elementwise("tan",             np.tan,                "1 + y * y",                numeric="float")
+asin       = elementwise("asin",            np.arcsin,             "rsqrt(1 - x * x)",         numeric="float")
+acos       = elementwise("acos",            np.arccos,             "-rsqrt(1 - x * x)",        numeric="float")
+atan       = elementwise("atan",            np.arctan,             "1 / (x * x + 1)",          numeric="float")
+sinh       = elementwise("sinh",            np.sinh,               "cosh(x)",                  numeric="float")
+cosh       = elementwise("cosh",            np.cosh,               "sinh(x)",                  numeric="float")
+tanh       = elementwise("tanh",            np.tanh,               "1 - y * y",                numeric="float", saved_names=("self",))
+asinh      = elementwise("asinh",           np.arcsinh,            "rsqrt(x * x + 1)",         numeric="float")
+acosh      = elementwise("acosh",           np.arccosh,            "rsqrt(x * x - 1)",         numeric="float")
+atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x * x)",          numeric="float")
+sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
+erf        = elementwise("erf",             special.erf,           "1.1283791670955126 * exp(-(x * x))", numeric="float")
+erfc       = elementwise("erfc",            special.erfc,          "-1.1283791670955126 * exp(-(x * x))", numeric="float")
+relu       = elementwise("relu",            lambda x: np.maximum(x, 0), "heaviside(y)")
+floor      = elementwise("floor",           np.floor,              "0")
+ceil       = elementwise("ceil",            np.ceil,               "0")
+trunc      = elementwise("trunc",           np.trunc,              "0")
+round_     = elementwise("_round",          np.rint,               "0", node="RoundBackward0", inplace=False)
+frac       = elementwise("frac",            lambda x: x - np.trunc(x), "1")
+sign       = elementwise("sign",            np.sign,               "0")
+positive   = elementwise("positive",        np.positive,           "1", inplace=False)
+
+# --- two inputs -------------------------- value                  d y/d a                     d y/d b
+_add       = elementwise("_add",            np.add,                "1",                        "1",      node="AddBackward0", inplace=False)
+_sub       = elementwise("_sub",            np.subtract,           "1",                        "-1",     node="SubBackward0", inplace=False)
+_rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",                       "1",      node="RsubBackward1", inplace=False)
+mul        = elementwise("mul",             np.multiply,           "b",                        "a")
+_div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-y / b", numeric="float", node="DivBackward0", inplace=False)
+pow_tensor = elementwise("_pow",            np.power,              "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
+atan2      = elementwise("atan2",           np.arctan2,            "b / (a * a + b * b)",      "-a / (a * a + b * b)", numeric="float")
+maximum    = elementwise("maximum",         np.maximum,            "prefer(a, b)",             "prefer(b, a)", inplace=False)
+minimum    = elementwise("minimum",         np.minimum,            "prefer(b, a)",             "prefer(a, b)", inplace=False)
+fmod       = elementwise("fmod",            np.fmod,               "1",                        "-trunc(a / b)")
+remainder  = elementwise("remainder",       np.remainder,          "1",                        "-floor(a / b)")
+hypot      = elementwise("hypot",           np.hypot,              "a / y",                    "b / y",  numeric="float")
+logaddexp  = elementwise("logaddexp",       np.logaddexp,          "exp(a - y)",               "exp(b - y)", numeric="float", inplace=False)
+xlogy      = elementwise("xlogy",           special.xlogy,         "log(b) * nonzero_mask(a, b)", "a / b", numeric="float")
+# fmt: on
+
+
+def _mask_word(name: str, fn: Any) -> None:
+    """A word that is piecewise constant: over tensors its result is a constant of the inputs' float type."""
+    registry.word(name, fn, constant(name, fn))
+
+
+def _float_like(x: Any, value: Any) -> Any:
+    dtype = x.dtype if getattr(x, "dtype", None) is not None and x.dtype.kind in "fc" else np.float64
+    return np.asarray(value).astype(dtype)
+
+
+_mask_word("heaviside", lambda y: _float_like(y, np.greater(y, 0)))
+# Half at a tie: the subgradient that torch documents for maximum and minimum.
+_mask_word("prefer", lambda a, b: _float_like(a, np.greater(a, b) + 0.5 * np.equal(a, b)))
+_mask_word("sign_of", lambda x: _float_like(x, np.sign(x)))
+_mask_word("nonzero_mask", lambda a, b: _float_like(b, ~((np.equal(a, 0)) & (np.less_equal(b, 0)))))
+
+
+def _pow_safe_arrays(a: Any, b: Any) -> Any:
+    """a ** (b - 1), and 0 where b is 0: the derivative of a constant."""
+    zero = np.equal(b, 0)
+    return np.where(zero, np.zeros((), np.result_type(a, b)), np.power(a, np.where(zero, 1, b - 1)))
+
+
+def _pow_safe_tensors(a: Any, b: Any) -> Any:
+    if isinstance(b, NUMBERS):
+        return power(a, b - 1) if b != 0 else a * 0
+    zero = b == 0
+    return where(zero, 0.0, power(a, where(zero, 1.0, b - 1)))
+
+
+def _log_safe_arrays(a: Any, b: Any) -> Any:
+    """log a, and 0 where a is 0 and b is not negative: y * log a tends to 0 there."""
+    still = np.equal(a, 0) & np.greater_equal(np.real(b), 0)
+    return np.where(still, np.zeros((), np.result_type(a, np.float32)), np.log(np.where(still, 1, a)))
+
+
+def _log_safe_tensors(a: Any, b: Any) -> Any:
+    if isinstance(a, NUMBERS):
+        a = Tensor._adopt(_scalar(a, b))
+    real = b.real if isinstance(b, complex) or isinstance(b, Tensor) and b.is_complex() else b
+    still = (a == 0) & (real >= 0)
+    return where(still, 0.0, log(where(still, 1.0, a)))
+
+
+def _scalar(value: Any, like: Any) -> Tensor:
+    from reference_engine.tensor import wrap
+
+    return wrap(np.asarray(value, like._array.dtype if isinstance(like, Tensor) else None))
+
+
+registry.word("pow_safe", _pow_safe_arrays, _pow_safe_tensors)
+registry.word("log_safe", _log_safe_arrays, _log_safe_tensors)
+
+
+# --- add and sub scale their second argument; pow and div have forms with their own nodes ------------------------
+
+
+@both
+def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+    """input + alpha * other. Source: torch.add."""
+    return _add(input, other if alpha == 1 else mul(other, alpha), out=out)
+
+
+@both
+def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+    """input - alpha * other. Source: torch.sub."""
+    return _sub(input, other if alpha == 1 else mul(other, alpha), out=out)
+
+
+@both
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """other - alpha * input. Source: torch.rsub."""
+    return _rsub(input if alpha == 1 else mul(input, alpha), other)
+
+
+@both
+def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Tensor:
+    """input / other, optionally rounded ("trunc", "floor"), which makes it piecewise constant. Source: torch.div."""
+    if rounding_mode is None:
+        return _div(input, other, out=out)
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode != "trunc":
+        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+                           f"'{rounding_mode}'")  # fmt: skip
+    quotient = _div(input, other)
+    result = trunc(quotient)
+    return result if _floating(input) or _floating(other) else result.to(dtypes.int64)
+
+
+def _floating(x: Any) -> bool:
+    return x.dtype.category >= dtypes.FLOATING if isinstance(x, Tensor) else isinstance(x, (float, complex))
+
+
+@both
+def floor_divide(input: Any, other: Any) -> Tensor:
+    """The quotient rounded down; piecewise constant. Source: torch.floor_divide."""
+    return _floor_divide(input, other)
+
+
+_floor_divide = elementwise("_floor_divide", np.floor_divide, "0", "0", node="DivBackward1", inplace=False, method=False,
+                            module=False)  # fmt: skip
+
+registry.publish("floor_divide_", in_place(floor_divide, "floor_divide_"), module=False)
+
+# An exponent that is a number is a parameter, as it is in torch: PowBackward0 saves the base alone.
+pow_number = general(
+    "pow",
+    lambda x, *, exponent: np.power(x, exponent),
+    lambda g, x, exponent: g * (exponent * power(x, exponent - 1)) if exponent != 0 else g * 0,
+    node="PowBackward0", inputs=("x",), saved_names=("self",),
+)  # fmt: skip
+
+
+@both
+def pow(input: Any, exponent: Any, *, out: Any = None) -> Tensor:
+    """input ** exponent. Source: torch.pow."""
+    result = power(input, exponent)
+    return result if out is None else out.resize_as_written(result)
+
+
+def power(x: Any, exponent: Any) -> Any:
+    """x ** exponent, over arrays and tensors."""
+    if not isinstance(x, Tensor) and not isinstance(exponent, Tensor):
+        return np.power(x, exponent)
+    if not isinstance(exponent, NUMBERS):
+        return pow_tensor(x, exponent)
+    array = x._array
+    if isinstance(exponent, (float, complex)) and array.dtype.kind in "iub":
+        return pow_tensor(x, exponent)
+    if isinstance(exponent, complex) and array.dtype.kind != "c":
+        return pow_tensor(x, exponent)
+    if array.dtype.kind in "iu" and exponent < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+    return pow_number(x, exponent=exponent)
+
+
+@both
+def square(input: Tensor) -> Tensor:
+    """input ** 2. Source: torch.square."""
+    return power(input, 2)
+
+
+# --- where, clamp, abs, lerp -----------------------------------------------------------------------------------
+
+_where = elementwise("_where", np.where, None, "a", "1 - a", node="WhereBackward0", inplace=False, method=False,
+                     module=False)  # fmt: skip
+
+
+def _where_forward(a: Any, b: Any, *, condition: np.ndarray) -> np.ndarray:
+    return np.where(condition, a, b)
+
+
+select_where = general(
+    "where", _where_forward,
+    lambda g, condition: g * condition if not isinstance(g, Tensor) else mul(g, _constant(condition)),
+    lambda g, condition: g * ~condition if not isinstance(g, Tensor) else mul(g, _constant(~condition)),
+    inputs=("a", "b"), saved_names=("self", "other"),
+)  # fmt: skip
+
+
+def _constant(array: np.ndarray) -> Tensor:
+    from reference_engine.tensor import wrap
+
+    return wrap(array)
+
+
+def where(condition: Any, a: Any = None, b: Any = None) -> Any:
+    """a where the condition holds, else b; over arrays and tensors. Source: torch.where."""
+    mask = condition._array if isinstance(condition, Tensor) else np.asarray(condition)
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor) and not isinstance(condition, Tensor):
+        return np.where(mask, a, b)
+    operands = [(x.dtype, 2 if x._array.ndim else 1) if isinstance(x, Tensor) else (dtypes.of_number(x), 0) for x in (a, b)]
+    common = dtypes.result_type(operands)
+    a, b = (x.to(common) if isinstance(x, Tensor) else _constant(np.asarray(x, common.numpy)) for x in (a, b))
+    return select_where(a, b, condition=mask.astype(bool, copy=False))
+
+
+def _where_function(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """Elements of `input` where `condition` holds, else of `other`; alone, the indices that hold. Source: torch.where."""
+    if input is None:
+        return condition.nonzero(as_tuple=True)
+    return where(condition, input, other)
+
+
+registry.publish("where", _where_function, method=False)
+registry.publish("where", lambda self, condition, other: where(condition, self, other), module=False)
+registry.word("where", where, where)
+
+
+@both
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Bounded below and above; gradient passes where input lies within, bounds included. Source: torch.clamp."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        low = input if min is None else maximum(input, min)
+        return low if max is None else minimum(low, max)
+    return _clamp(input, low=min, high=max)
+
+
+def _inside(x: np.ndarray, low: Any, high: Any) -> np.ndarray:
+    above = True if low is None else x >= low
+    return above & (True if high is None else x <= high)
+
+
+def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+    common = x.dtype if x.dtype.kind in "fc" or not isinstance(low or high, float) else dtypes.get_default_dtype().numpy
+    return np.clip(x, low, high).astype(common, copy=False), np.asarray(_inside(x, low, high))
+
+
+_clamp = general("clamp", _clamp_forward, lambda g, inside: select(g, inside), inputs=("x",), aux=("inside",))
+
+
+def select(g: Any, mask: np.ndarray) -> Any:
+    """g where the mask holds, 0 elsewhere; over arrays and tensors."""
+    return g * mask if not isinstance(g, Tensor) else mul(g, _constant(mask))
+
+
+registry.publish("clamp_", in_place(clamp, "clamp_"))
+registry.publish("clip", clamp)
+registry.publish("clamp_min", lambda input, min: clamp(input, min=min))
+registry.publish("clamp_max", lambda input, max: clamp(input, max=max))
+
+_abs = general(
+    "abs", np.absolute,
+    lambda g, x: g * sign(x) if not _complex(x) else g * _unit(x),
+    inputs=("x",), saved_names=("self",), holomorphic=False,
+)  # fmt: skip
+
+
+def _complex(x: Any) -> bool:
+    return (x._array if isinstance(x, Tensor) else x).dtype.kind == "c"
+
+
+def _unit(x: Any) -> Any:
+    """x / |x|, and 0 at 0."""
+    array = x._array if isinstance(x, Tensor) else x
+    size = np.absolute(array)
+    unit = np.where(size == 0, 0, array / np.where(size == 0, 1, size))
+    return sgn(x) if isinstance(x, Tensor) else unit
+
+
+@both
+def abs(input: Tensor) -> Tensor:
+    """The absolute value; its gradient at 0 is 0. Source: torch.abs."""
+    return _abs(input)
+
+
+def sgn(input: Tensor) -> Tensor:
+    """x / |x| for complex, the sign for real input. Source: torch.sgn."""
+    if not input.is_complex():
+        return sign(input)
+    size = _abs(input)
+    zero = size._array == 0
+    return where(zero, 0.0, input / where(zero, 1.0, size))
+
+
+registry.publish("sgn", sgn)
+registry.publish("absolute", abs)
+registry.publish("abs_", in_place(abs, "abs_"))
+
+
+@both
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight * (end - input). Source: torch.lerp."""
+    return input + weight * (end - input)
+
+
+@both
+def addcmul(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 * tensor2. Source: torch.addcmul."""
+    return input + (tensor1 * tensor2 if value == 1 else value * tensor1 * tensor2)
+
+
+@both
+def addcdiv(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 / tensor2. Source: torch.addcdiv."""
+    return input + value * (tensor1 / tensor2)
+
+
+@both
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Rounds half to even; piecewise constant. Source: torch.round."""
+    if decimals == 0:
+        return round_(input)
+    return round_(input * 10.0**decimals) / 10.0**decimals
+
+
+for _name, _fn in {"add_": add, "sub_": sub, "div_": div, "pow_": pow, "addcmul_": addcmul, "addcdiv_": addcdiv,
+                   "lerp_": lerp, "round_": round, "square_": square}.items():  # fmt: skip
+    registry.publish(_name, in_place(_fn, _name), module=False)
+
+for _name, _alias in {"subtract": sub, "multiply": mul, "divide": div, "true_divide": div, "negative": neg, "arcsin": asin,
+                      "arccos": acos, "arctan": atan, "arctan2": atan2, "arcsinh": asinh, "arccosh": acosh,
+                      "arctanh": atanh, "fix": trunc}.items():  # fmt: skip
+    registry.publish(_name, _alias)
+
+# --- comparisons and logic: never tracked ------------------------------------------------------------------------
+
+
+def _comparison(name: str, ufunc: Any, *aliases: str) -> Any:
+    fn = constant(name, lambda input, other: ufunc(_real(input), _real(other)))
+    for published in (name, *aliases):
+        registry.publish(published, fn)
+    registry.word(name, ufunc, fn)
+    return fn
+
+
+def _real(x: Any) -> Any:
+    return x
+
+
+# fmt: off
+eq = _comparison("eq", np.equal)
+ne = _comparison("ne", np.not_equal, "not_equal")
+lt = _comparison("lt", np.less, "less")
+le = _comparison("le", np.less_equal, "less_equal")
+gt = _comparison("gt", np.greater, "greater")
+ge = _comparison("ge", np.greater_equal, "greater_equal")
+logical_and = _comparison("logical_and", np.logical_and)
+logical_or = _comparison("logical_or", np.logical_or)
+logical_xor = _comparison("logical_xor", np.logical_xor)
+bitwise_and = _comparison("bitwise_and", np.bitwise_and)
+bitwise_or = _comparison("bitwise_or", np.bitwise_or)
+bitwise_xor = _comparison("bitwise_xor", np.bitwise_xor)
+# fmt: on
+
+for _name, _ufunc in {"logical_not": np.logical_not, "bitwise_not": np.bitwise_not, "isnan": np.isnan, "isinf": np.isinf,
+                      "isfinite": np.isfinite, "signbit": np.signbit}.items():  # fmt: skip
+    registry.publish(_name, constant(_name, _ufunc))

@@ -1,0 +1,332 @@
+"""Kinds of operators, and what follows from each.
+
+    general       forward and a rule per input        record, backward, double backward
+    linear        forward and its transpose           the same; the rule needs no input's value
+    elementwise   ufunc and partials as text          (elementwise_kind.py, which adds a short path)
+    constant      forward only                        results are never tracked
+
+A rule maps the gradient of the output to the gradient of one input: g -> J^T g. It names what it needs: `g` (`gs`, a
+tuple, with several outputs), inputs and the output `y` by name (these are saved), `<input>_shape` (nothing is saved),
+`needs` (which gradients are wanted), auxiliary results of forward, and parameters. Rules are written in differentiable
+operators, which also accept plain arrays: one text, read over arrays in a plain backward and over tensors when the
+backward is recorded. Complex conjugation (J^H g = conj(J^T conj g)) is the mechanism's; so are the sum over broadcast
+dimensions and the cast to the input's dtype, which the backward pass does on the edge.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine.ops import registry
+from reference_engine.state import state
+from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
+from reference_engine.tape.saved import FREED, FREED_MESSAGE, Saved, read_array, read_tensor, save_input, save_output
+from reference_engine.tensor import Tensor, wrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+NUMBERS = (int, float, complex, bool)
+NUMPY_FLOATS = frozenset(np.dtype(t) for t in (np.float16, np.float32, np.float64, np.complex64, np.complex128))
+
+
+class Rule:
+    """One backward rule and the names it asks for."""
+
+    def __init__(self, fn: Callable) -> None:
+        self.fn = fn
+        self.names = [p for p in inspect.signature(fn).parameters if p not in ("g", "gs")]
+        self.takes_tuple = "gs" in inspect.signature(fn).parameters
+
+    def __call__(self, grads: tuple, values: dict[str, Any]) -> Any:
+        first = grads if self.takes_tuple else grads[0]
+        return self.fn(first, *[values[name] for name in self.names])
+
+
+class Values(dict):
+    """What rules may ask for, fetched when first asked: a dict from names to values for one node and one reading."""
+
+    def __init__(self, node: OpNode, read: Callable, needed: tuple[bool, ...]) -> None:
+        super().__init__(node.params)
+        self.node, self.read, self.needed = node, read, needed
+
+    def __missing__(self, name: str) -> Any:
+        node = self.node
+        op = node.op
+        if name == "needs":
+            value: Any = self.needed
+        elif name == "shapes":
+            value = node.shapes
+        elif name in op.position:
+            value = self.read(node, op.position[name])
+        elif name.endswith("_shape") and name[:-6] in op.position:
+            value = node.shapes[op.position[name[:-6]]]
+        elif name in op.outputs:
+            value = self.read(node, len(node.edges) + op.outputs.index(name))
+        else:
+            raise KeyError(f"{op.name}: a rule asks for {name!r}, which is no input, output, parameter or auxiliary")
+        self[name] = value
+        return value
+
+
+class OpNode(Node):
+    """A node recorded by an operator. Subclasses, one per operator, carry torch's node name."""
+
+    op: Operator
+    saved: Any = ()
+    params: dict[str, Any] = {}
+    shapes: tuple[tuple[int, ...] | None, ...] = ()
+
+    def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        return self.op.pull(self, grads, needed, _array_at)
+
+    def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        return self.op.pull(self, grads, needed, _tensor_at)
+
+    def free(self) -> None:
+        if self.saved is not FREED and self.holds_arrays():
+            self.saved = FREED
+            self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}
+
+    def holds_arrays(self) -> bool:
+        """Whether there is anything to free: a graph that saved nothing can be run through again."""
+        for entry in self.saved:
+            if entry is not None and not isinstance(entry, NUMBERS):
+                return True
+        return any(isinstance(v, np.ndarray) for v in self.params.values()) if self.params else False
+
+    def __getattr__(self, name: str) -> Any:
+        # `_saved_self`: torch shows what a node saved under the name of the argument.
+        if name.startswith("_saved_"):
+            op = type(self).op
+            wanted = name.removeprefix("_saved_")
+            names = [*op.saved_names, *(["result"] if len(op.outputs) == 1 else op.outputs)]
+            if wanted in names:
+                return _tensor_at(self, names.index(wanted))
+            if wanted in self.params:
+                return self.params[wanted]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def __dir__(self) -> list[str]:
+        op = type(self).op
+        return [*object.__dir__(self), *(f"_saved_{n}" for n in (*op.saved_names, "result"))]
+
+
+def _entry(node: OpNode, index: int) -> Any:
+    if node.saved is FREED:
+        raise RuntimeError(FREED_MESSAGE)
+    return node.saved[index]
+
+
+def _array_at(node: OpNode, index: int) -> Any:
+    return read_array(_entry(node, index), node)
+
+
+def _tensor_at(node: OpNode, index: int) -> Any:
+    edge = node.edges[index] if index < len(node.edges) else None
+    return read_tensor(_entry(node, index), node, edge)
+
+
+class Operator:
+    """An operator: its forward over arrays and the rules of its derivatives.
+
+    inputs: names of the tensor arguments, positional; parameters are keyword-only. A variadic operator takes any
+    number of tensors, and its one rule is told the input's `index`.
+    outputs: names of the results ("y" for one); aux: names of what forward returns behind them, for the rules only.
+    """
+
+    def __init__(self, name: str, forward: Callable, rules: Sequence[Callable | None], *, node: str | None = None,
+                 joint: Callable | None = None, outputs: Sequence[str] = ("y",), aux: Sequence[str] = (),
+                 nondifferentiable: Sequence[str] = (), variadic: bool = False, view: bool = False,
+                 holomorphic: bool = True, inputs: Sequence[str] | None = None,
+                 saved_names: Sequence[str] | None = None) -> None:  # fmt: skip
+        self.name, self.forward, self.view, self.variadic = name, forward, view, variadic
+        self.inputs = tuple(inputs) if inputs is not None else () if variadic else positional(forward)
+        self.position = {n: i for i, n in enumerate(self.inputs)}
+        self.outputs, self.aux, self.holomorphic = tuple(outputs), tuple(aux), holomorphic
+        self.nondifferentiable = frozenset(self.outputs.index(n) for n in nondifferentiable)
+        self.rules = tuple(None if rule is None else Rule(rule) for rule in rules)
+        self.joint = Rule(joint) if joint is not None else None
+        self.saved_names = tuple(saved_names or self.inputs)
+        self.node = type(node or f"{camel(name)}Backward0", (OpNode,), {"op": self, "__module__": __name__})
+        self.uses = self._uses()
+        self.uses_shapes = any(n == "shapes" or n.endswith("_shape") for r in self._all_rules() for n in r.names)
+
+    def _all_rules(self) -> list[Rule]:
+        return [r for r in (*self.rules, self.joint) if r is not None]
+
+    def _uses(self) -> list[set[int]]:
+        """Per input, which saved entries (inputs, then outputs) its rule reads."""
+        where = {**self.position, **{n: len(self.inputs) + i for i, n in enumerate(self.outputs)}}
+        rules = [self.joint] * len(self.inputs) if self.joint is not None else self.rules
+        return [{where[n] for n in rule.names if n in where} if rule is not None else set() for rule in rules]
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        """Runs the operator on tensors and records it; on plain arrays it only computes."""
+        for x in inputs:
+            if isinstance(x, Tensor):
+                break
+        else:
+            result = self.forward(*inputs, **params)
+            return result[0] if self.aux and len(self.outputs) == 1 else result
+        arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
+        return self.finish(inputs, params, self.forward(*arrays, **params))
+
+    def finish(self, inputs: tuple, params: dict[str, Any], results: Any) -> Any:
+        """Wraps what forward returned and records the node."""
+        if self.aux:
+            count = len(self.outputs)
+            params = {**params, **dict(zip(self.aux, results[count:], strict=True))}
+            results = results[0] if count == 1 else results[:count]
+        if len(self.outputs) == 1 and not isinstance(results, tuple):
+            out = wrap(results if type(results) is np.ndarray else np.asarray(results))
+            self.record(inputs, params, (out,))
+            return out
+        outs = tuple(wrap(r if type(r) is np.ndarray else np.asarray(r)) for r in results)
+        self.record(inputs, params, outs)
+        return outs
+
+    def record(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
+        """Gives `outs` their history, where an input is tracked and grad mode is on."""
+        if self.view:
+            from reference_engine.tape.views import link_views
+
+            link_views(inputs[0], outs)
+        if state.inference:
+            for out in outs:
+                out._inference = True
+        if not state.grad_enabled:
+            return
+        edges = self.edges(inputs)
+        if not any(edges):
+            return
+        differentiable = [out._array.dtype in NUMPY_FLOATS and i not in self.nondifferentiable
+                          for i, out in enumerate(outs)]  # fmt: skip
+        if not any(differentiable):
+            return
+        node = self.make_node(edges, inputs, params, outs)
+        for nr, out in enumerate(outs):
+            if differentiable[nr]:
+                out._edge = (node, nr)
+        node.saved = self.save(edges, inputs, outs, node)
+        if state.anomaly:
+            from reference_engine.tape.anomaly import remember
+
+            remember(node)
+
+    def edges(self, inputs: tuple) -> tuple[Edge | None, ...]:
+        """An edge per tensor input, None where it is not tracked or no rule exists for it."""
+        return tuple(
+            edge_of(x) if isinstance(x, Tensor) and (self.variadic or self.joint or self.rules[i] is not None) else None
+            for i, x in enumerate(inputs)
+        )
+
+    def make_node(self, edges: tuple, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> OpNode:
+        """A node with everything but its saved tensors."""
+        node = self.node.__new__(self.node)
+        node.sequence_number = next_sequence_number()
+        node.edges, node.params = edges, params
+        if self.uses_shapes:
+            node.shapes = tuple(x._array.shape if isinstance(x, Tensor) else None for x in inputs)
+        if len(outs) == 1:
+            node.shape, node.dtype = outs[0]._array.shape, outs[0]._array.dtype
+        else:
+            node.outputs = len(outs)
+            node.shape = tuple(o._array.shape for o in outs)
+            node.dtype = tuple(o._array.dtype for o in outs)
+        return node
+
+    def save(self, edges: tuple, inputs: tuple, outs: tuple[Tensor, ...], node: OpNode) -> tuple:
+        """The saved entries: only what the rules of the tracked inputs read."""
+        if self.variadic:
+            return tuple(save_input(x) for x in inputs) if self.rules[0] and "inputs" in self.rules[0].names else ()
+        used: set[int] = set()
+        for i, edge in enumerate(edges):
+            if edge is not None:
+                used |= self.uses[i]
+        if not used:
+            return ()
+        count = len(inputs)
+        entries = [save_input(x) if i in used else None for i, x in enumerate(inputs)]
+        entries += [save_output(out, nr) if count + nr in used else None for nr, out in enumerate(outs)]
+        return tuple(entries)
+
+    def pull(self, node: OpNode, grads: tuple, needed: tuple[bool, ...], read: Callable) -> tuple:
+        """Gradients of the inputs from gradients of the outputs, in the reading that `read` stands for."""
+        count = len(node.edges)
+        if all(g is None for g in grads):
+            return (None,) * count
+        if node.saved is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        values = Values(node, read, needed)
+        if not self.holomorphic or not any(is_complex(g) for g in grads):
+            return self.apply_rules(grads, values, needed, count)
+        conjugated = tuple(None if g is None else conj(g) for g in grads)
+        return tuple(None if r is None else conj(r) for r in self.apply_rules(conjugated, values, needed, count))
+
+    def apply_rules(self, grads: tuple, values: Values, needed: tuple[bool, ...], count: int) -> tuple:
+        """J^T g, input by input."""
+        if self.joint is not None:
+            results = self.joint(grads, values)
+            return tuple(r if want else None for r, want in zip(results, needed, strict=True))
+        if self.variadic:
+            results = []
+            for index in range(count):
+                values["index"] = index
+                results.append(self.rules[0](grads, values) if needed[index] else None)
+            return tuple(results)
+        return tuple(
+            rule(grads, values) if want and rule is not None else None
+            for rule, want in zip(self.rules, needed, strict=True)
+        )
+
+
+def is_complex(g: Any) -> bool:
+    """Whether a gradient (array or tensor, or None) is complex."""
+    return g is not None and (g._array if isinstance(g, Tensor) else g).dtype.kind == "c"
+
+
+def conj(g: Any) -> Any:
+    """The complex conjugate of an array or a tensor."""
+    return registry.TENSOR_WORDS["conj"](g) if isinstance(g, Tensor) else np.conj(g)
+
+
+def positional(forward: Callable) -> tuple[str, ...]:
+    """The names of a function's positional parameters: an operator's tensor inputs."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(n for n, p in inspect.signature(forward).parameters.items() if p.kind in kinds)
+
+
+def camel(name: str) -> str:
+    """torch's node name stem: "log_softmax" -> "LogSoftmax"."""
+    return "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
+
+
+def general(name: str, forward: Callable, *rules: Callable | None, **options: Any) -> Operator:
+    """An operator with a rule per input (or one `joint` rule for all)."""
+    return Operator(name, forward, rules, **options)
+
+
+def linear(name: str, forward: Callable, transpose: Callable, **options: Any) -> Operator:
+    """A linear operator of one input; its rule is the transpose and reads no value."""
+    return Operator(name, forward, (transpose,), **options)
+
+
+def constant(name: str, forward: Callable) -> Callable:
+    """An operator whose result is never tracked: comparisons, arg-reductions, rounding to integers."""
+
+    def call(*inputs: Any, **params: Any) -> Any:
+        arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
+        result = forward(*arrays, **params)
+        if isinstance(result, tuple):
+            return tuple(wrap(np.asarray(r)) for r in result)
+        return wrap(np.asarray(result))
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+__all__ = ["NUMBERS", "OpNode", "Operator", "Saved", "constant", "general", "linear"]

@@ -1,0 +1,486 @@
+"""Reductions and cumulative operators.
+
+At ties, full max and min share the gradient evenly (torch's amax convention for the full reduction), max and min along
+a dimension give it to the index they return. Source: torch docs of amax, max.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.ops import registry
+from reference_engine.ops.elementwise import where
+from reference_engine.ops.indexing import add_at
+from reference_engine.ops.kinds import NUMBERS, constant, general, linear
+from reference_engine.ops.registry import both
+from reference_engine.ops.shapes import axis, broadcast
+from reference_engine.tensor import Tensor, wrap
+
+
+def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
+    """The dimensions reduced over: all for None or ()."""
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return tuple(range(ndim))
+    return tuple(axis(d, ndim) for d in ((dim,) if not isinstance(dim, (tuple, list)) else dim))
+
+
+def kept(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape with reduced dimensions kept as 1."""
+    return tuple(1 if i in dims else n for i, n in enumerate(shape))
+
+
+def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    """A reduced value put back at its dimensions, ready to broadcast with `shape`; over arrays and tensors."""
+    return g.reshape(kept(shape, dims))
+
+
+def _sum_rule(g: Any, x_shape: tuple, dims: tuple) -> Any:
+    return broadcast(restore(g, x_shape, dims), x_shape)
+
+
+def _sum(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
+    return np.add.reduce(x, axis=dims, keepdims=keepdim)
+
+
+def _count(shape: tuple, dims: tuple) -> int:
+    count = 1
+    for d in dims:
+        count *= shape[d]
+    return count
+
+
+def _mean(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
+    count = _count(x.shape, dims)
+    return np.true_divide(np.add.reduce(x, axis=dims, keepdims=keepdim), x.dtype.type(count))
+
+
+def _mean_rule(g: Any, x_shape: tuple, dims: tuple) -> Any:
+    return _sum_rule(g, x_shape, dims) / _count(x_shape, dims)
+
+
+# fmt: off
+sum_all  = linear("sum",  _sum,  _sum_rule)
+sum_dims = linear("sum",  _sum,  _sum_rule, node="SumBackward1")
+mean_all = linear("mean", _mean, _mean_rule)
+mean_dims = linear("mean", _mean, _mean_rule, node="MeanBackward1")
+# fmt: on
+
+
+@both
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum over all or given dimensions; integers add up in int64. Source: torch.sum."""
+    x = input if dtype is None else input.to(dtype)
+    if dtype is None and x.dtype.category < dtypes.FLOATING:
+        x = x.to(dtypes.int64)
+    op = sum_all if dim is None else sum_dims
+    return op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+
+
+@both
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean over all or given dimensions. Source: torch.mean."""
+    x = input if dtype is None else input.to(dtype)
+    if x.dtype.category < dtypes.FLOATING:
+        raise RuntimeError(f"mean(): could not infer output dtype. Input dtype must be either a floating point or "
+                           f"complex dtype. Got: {_type(x)}")  # fmt: skip
+    op = mean_all if dim is None else mean_dims
+    return op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+
+
+def _type(x: Tensor) -> str:
+    return {"int64": "Long", "int32": "Int", "bool": "Bool"}.get(x.dtype.name, x.dtype.name)
+
+
+def _prod_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
+    """g times the product of the others, without dividing by zeros."""
+    g, y = restore(g, x_shape, dims), restore(y, x_shape, dims)
+    array = x._array if isinstance(x, Tensor) else x
+    zeros = np.equal(array, 0)
+    if not zeros.any():
+        return g * y / x
+    others = _product_of_others(x, dims)
+    return g * others
+
+
+def _product_of_others(x: Any, dims: tuple) -> Any:
+    """For each element the product of the others along `dims`: products from the left times products from the right."""
+    front = tuple(d for d in range(x.ndim) if d not in dims)
+    order = front + dims
+    shape = tuple(x.shape[d] for d in order)
+    count = _count(x.shape, dims)
+    flat = (x.permute(order) if isinstance(x, Tensor) else x.transpose(order)).reshape((-1, count))
+    columns = [flat[:, i] for i in range(count)]
+    one = columns[0] * 0 + 1
+    left, right = [one], [one]
+    for i in range(count - 1):
+        left.append(left[-1] * columns[i])
+        right.append(right[-1] * columns[count - 1 - i])
+    products = [a * b for a, b in zip(left, reversed(right), strict=True)]
+    stacked = registry.functions["stack"](products, 1) if isinstance(x, Tensor) else np.stack(products, 1)
+    back = tuple(int(i) for i in np.argsort(order))
+    stacked = stacked.reshape(shape)
+    return stacked.permute(back) if isinstance(x, Tensor) else stacked.transpose(back)
+
+
+prod_dims = general("prod", lambda x, *, dims, keepdim: np.multiply.reduce(x, axis=dims, keepdims=keepdim), _prod_rule,
+                    saved_names=("self",))  # fmt: skip
+
+
+@both
+def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product over all dimensions or one. Source: torch.prod."""
+    x = input if dtype is None else input.to(dtype)
+    if dtype is None and x.dtype.category < dtypes.FLOATING:
+        x = x.to(dtypes.int64)
+    return prod_dims(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+
+
+# --- extremes ----------------------------------------------------------------------------------------------------
+
+
+def _share_ties(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
+    array = x._array if isinstance(x, Tensor) else x
+    extreme = (y._array if isinstance(y, Tensor) else y).reshape(kept(x_shape, dims))
+    hits = (array == extreme) | (np.isnan(array) & np.isnan(extreme))
+    share = (hits / np.add.reduce(hits, axis=dims, keepdims=True)).astype(array.dtype)
+    g = restore(g, x_shape, dims)
+    return g * (wrap(share) if isinstance(g, Tensor) else share)
+
+
+# fmt: off
+amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
+amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
+max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), _share_ties, node="MaxBackward1", saved_names=("self",))
+min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), _share_ties, node="MinBackward1", saved_names=("self",))
+# fmt: on
+
+
+@both
+def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The maximum; ties share the gradient evenly. Source: torch.amax."""
+    return amax_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
+
+
+@both
+def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+    """The minimum; ties share the gradient evenly. Source: torch.amin."""
+    return amin_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
+
+
+def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
+    g = gs[0]
+    if g is None:
+        return None
+    g = g if keepdim else (g.unsqueeze(dim) if isinstance(g, Tensor) else np.expand_dims(g, dim))
+    return add_at(g, key=key, shape=x_shape)
+
+
+def _picking(name: str, choose: Any) -> Any:
+    """An operator that returns (values, indices) along a dimension."""
+
+    def forward(x: np.ndarray, *, dim: int, keepdim: bool) -> tuple:
+        if x.ndim == 0:
+            return np.array(x), np.zeros((), np.int64), (...,)
+        indices = np.expand_dims(choose(x, dim), dim)
+        grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+        grid[dim] = indices
+        key = tuple(grid)
+        values = x[key]
+        if not keepdim:
+            values, indices = values.squeeze(dim), indices.squeeze(dim)
+        return values, indices.astype(np.int64), key
+
+    return general(name, forward, _pick, inputs=("x",), outputs=("values", "indices"), aux=("key",),
+                   nondifferentiable=("indices",), saved_names=("self",))  # fmt: skip
+
+
+def _nan_first(x: np.ndarray, dim: int, choose: Any) -> np.ndarray:
+    if x.dtype.kind == "f" and np.isnan(x).any():
+        nans = np.isnan(x)
+        return np.where(nans.any(dim), nans.argmax(dim), choose(np.where(nans, -np.inf, x), dim))
+    return choose(x, dim)
+
+
+max_dim = _picking("max", lambda x, dim: _nan_first(x, dim, np.argmax))
+min_dim = _picking("min", lambda x, dim: _nan_first(-x if x.dtype.kind != "b" else ~x, dim, np.argmax))
+median_dim = _picking("median", lambda x, dim: np.take(np.argsort(x, dim, kind="stable"), (x.shape[dim] - 1) // 2, dim))
+
+
+class Picked(tuple):
+    """(values, indices), also by name, as torch's return types."""
+
+    __slots__ = ()
+
+    @property
+    def values(self) -> Tensor:
+        return self[0]
+
+    @property
+    def indices(self) -> Tensor:
+        return self[1]
+
+
+def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
+    def call(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+        if isinstance(dim, Tensor) or other is not None:
+            return registry.functions[pairwise](input, other if other is not None else dim)
+        if dim is None:
+            return full(input, dims=axes_of(None, input._array.ndim), keepdim=False)
+        return Picked(along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+
+    call.__name__ = name
+    call.__doc__ = f"The {name} of all elements, (values, indices) along `dim`, or elementwise of two. Source: torch.{name}."
+    registry.publish(name, call)
+
+
+_extreme("max", max_all, max_dim, "maximum")
+_extreme("min", min_all, min_dim, "minimum")
+
+
+@both
+def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """The lower median of all elements, or (values, indices) along `dim`. Source: torch.median."""
+    if dim is None:
+        return median_dim(input.reshape(-1), dim=0, keepdim=False)[0]
+    return Picked(median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+
+
+# --- norms, variance, logsumexp: compositions --------------------------------------------------------------------
+
+
+@both
+def var(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False) -> Tensor:
+    """The variance, divided by n - correction. Source: torch.var."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    correction = correction if unbiased is None else int(unbiased)
+    dims = axes_of(dim, input._array.ndim)
+    centred = input - mean(input, dims, True)
+    total = sum(centred * centred, dims, keepdim)
+    count = _count(input._array.shape, dims)
+    return total / np.float64(max(count - correction, 0)).item() if count != correction else total * float("nan")
+
+
+@both
+def std(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False) -> Tensor:
+    """The standard deviation. Source: torch.std."""
+    return registry.functions["sqrt"](var(input, dim, correction=correction, unbiased=unbiased, keepdim=keepdim))
+
+
+def _norm_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
+    """x / |x|, and 0 where the norm is 0: torch's subgradient."""
+    g, y = restore(g, x_shape, dims), restore(y, x_shape, dims)
+    if not isinstance(x, Tensor):
+        return np.where(y == 0, 0, x / np.where(y == 0, 1, y)).astype(x.dtype) * g
+    zero = wrap(y._array == 0)
+    return where(zero, 0.0, x / where(zero, 1.0, y)) * g
+
+
+norm_two = general("linalg_vector_norm", lambda x, *, dims, keepdim: np.sqrt(np.add.reduce(np.square(np.abs(x)), axis=dims, keepdims=keepdim)),
+                   _norm_rule, holomorphic=False, saved_names=("self",))  # fmt: skip
+
+
+def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The vector norm of order `ord`. Source: torch.linalg.vector_norm."""
+    dims = axes_of(dim, x._array.ndim)
+    absolute = registry.functions["abs"]
+    if ord == 2:
+        return norm_two(x, dims=dims, keepdim=keepdim)
+    if ord == float("inf"):
+        return amax(absolute(x), dims, keepdim)
+    if ord == float("-inf"):
+        return amin(absolute(x), dims, keepdim)
+    if ord == 0:
+        return sum((x != 0).to(x.dtype), dims, keepdim)
+    if ord == 1:
+        return sum(absolute(x), dims, keepdim)
+    return sum(absolute(x) ** ord, dims, keepdim) ** (1.0 / ord)
+
+
+@both
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+    """The vector norm over all or given dimensions. Source: torch.norm."""
+    x = input if dtype is None else input.to(dtype)
+    return vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
+
+
+@both
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log of the sum of exponentials, computed stably. Source: torch.logsumexp."""
+    return _logsumexp(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
+
+
+def _logsumexp_forward(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
+    peak = np.maximum.reduce(x, axis=dims, keepdims=True)
+    peak = np.where(np.isfinite(peak), peak, 0).astype(x.dtype)
+    result = np.log(np.add.reduce(np.exp(x - peak), axis=dims, keepdims=True)) + peak
+    return result if keepdim else result.reshape([n for i, n in enumerate(x.shape) if i not in dims])
+
+
+def _logsumexp_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
+    g, y = restore(g, x_shape, dims), restore(y, x_shape, dims)
+    exp = registry.TENSOR_WORDS["exp"] if isinstance(x, Tensor) else np.exp
+    return g * exp(x - y)
+
+
+_logsumexp = general("logsumexp", _logsumexp_forward, _logsumexp_rule, saved_names=("self",))
+
+
+# --- cumulative --------------------------------------------------------------------------------------------------
+
+
+def _reverse_cumsum(g: Any, dim: int) -> Any:
+    if isinstance(g, Tensor):
+        return registry.functions["flip"](cumsum_dim(registry.functions["flip"](g, dim), dim=dim), dim)
+    return np.flip(np.cumsum(np.flip(g, dim), dim), dim)
+
+
+cumsum_dim = linear("cumsum", lambda x, *, dim: np.cumsum(x, dim) if x.ndim else np.array(x),
+                    lambda g, dim: _reverse_cumsum(g, dim) if g.ndim else g)  # fmt: skip
+
+
+@both
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running sums along a dimension. Source: torch.cumsum."""
+    x = input if dtype is None else input.to(dtype)
+    if dtype is None and x.dtype.category < dtypes.FLOATING:
+        x = x.to(dtypes.int64)
+    return cumsum_dim(x, dim=axis(dim, x._array.ndim))
+
+
+def _cumprod_rule(g: Any, x: Any, dim: int) -> Any:
+    """sum over j >= i of g_j prod_{k <= j, k != i} x_k, without dividing by zeros: quadratic in the length."""
+    size = x.shape[dim]
+    stack, total = (registry.functions["stack"], cumsum_dim) if isinstance(x, Tensor) else (np.stack, None)
+    at = (lambda t, i: t.select(dim, i)) if isinstance(x, Tensor) else (lambda t, i: np.take(t, i, dim))
+    del total
+    terms = []
+    for i in range(size):
+        before: Any = at(x, 0) * 0 + 1
+        for k in range(i):
+            before = before * at(x, k)
+        running, acc = before, at(g, i) * before
+        for j in range(i + 1, size):
+            running = running * at(x, j)
+            acc = acc + at(g, j) * running
+        terms.append(acc)
+    return stack(terms, dim)
+
+
+cumprod_dim = general("cumprod", lambda x, *, dim: np.cumprod(x, dim), _cumprod_rule, saved_names=("self",))
+
+
+@both
+def cumprod(input: Tensor, dim: int) -> Tensor:
+    """Running products along a dimension. Source: torch.cumprod."""
+    return cumprod_dim(input, dim=axis(dim, input._array.ndim))
+
+
+# --- order -------------------------------------------------------------------------------------------------------
+
+
+def _order_forward(x: np.ndarray, *, dim: int, descending: bool, count: int | None) -> tuple:
+    if descending:
+        flipped = np.flip(np.argsort(np.flip(x, dim), dim, kind="stable"), dim)
+        indices = x.shape[dim] - 1 - flipped
+    else:
+        indices = np.argsort(x, dim, kind="stable")
+    if count is not None:
+        indices = indices[(slice(None),) * dim + (slice(count),)]
+    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    grid[dim] = indices
+    key = tuple(grid)
+    return x[key], indices.astype(np.int64), key
+
+
+def _order_rule(gs: tuple, key: Any, x_shape: tuple) -> Any:
+    return None if gs[0] is None else add_at(gs[0], key=key, shape=x_shape)
+
+
+# fmt: off
+_sort = general("sort", _order_forward, _order_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",), nondifferentiable=("indices",))
+_topk = general("topk", _order_forward, _order_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",), nondifferentiable=("indices",))
+# fmt: on
+
+
+@both
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
+    """(values, indices) in order along a dimension. Source: torch.sort."""
+    return Picked(_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))
+
+
+@both
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
+    """The k largest (values, indices) along a dimension. Source: torch.topk."""
+    return Picked(_topk(input, dim=axis(dim, input._array.ndim), descending=largest, count=k))
+
+
+@both
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """The indices that sort. Source: torch.argsort."""
+    return sort(input.detach(), dim, descending).indices
+
+
+# --- never tracked -------------------------------------------------------------------------------------------------
+
+
+def _arg(name: str, choose: Any) -> None:
+    def call(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        if dim is None:
+            return wrap(np.asarray(choose(input._array.reshape(-1), 0)))
+        d = axis(dim, input._array.ndim)
+        result = choose(input._array, d)
+        return wrap(np.asarray(np.expand_dims(result, d) if keepdim else result))
+
+    call.__name__ = name
+    registry.publish(name, call)
+
+
+_arg("argmax", lambda x, dim: _nan_first(x, dim, np.argmax))
+_arg("argmin", lambda x, dim: _nan_first(-x, dim, np.argmax))
+
+
+def _logical(name: str, ufunc: Any) -> None:
+    def call(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+        return wrap(np.asarray(ufunc.reduce(input._array, axis=axes_of(dim, input._array.ndim), keepdims=keepdim)))
+
+    call.__name__ = name
+    registry.publish(name, call)
+
+
+_logical("all", np.logical_and)
+_logical("any", np.logical_or)
+registry.publish("count_nonzero", constant("count_nonzero", lambda input, dim=None: np.count_nonzero(input, axis=dim)))
+
+
+@registry.function
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether shape and all elements agree. Source: torch.equal."""
+    return input._array.shape == other._array.shape and bool(np.array_equal(input._array, other._array))
+
+
+registry.publish("equal", equal)
+
+
+@both
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether |input - other| <= atol + rtol |other| everywhere. Source: torch.allclose."""
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{_type_name(input)} did not match {_type_name(other)}")
+    return bool(np.allclose(input._array, other._array, rtol=rtol, atol=atol, equal_nan=equal_nan))
+
+
+@both
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
+    """|input - other| <= atol + rtol |other|, element by element. Source: torch.isclose."""
+    return wrap(np.asarray(np.isclose(input._array, other._array, rtol=rtol, atol=atol, equal_nan=equal_nan)))
+
+
+def _type_name(x: Tensor) -> str:
+    return x.dtype.name
+
+
+__all__ = ["NUMBERS"]

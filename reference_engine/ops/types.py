@@ -1,0 +1,81 @@
+"""Copies and casts: clone, to, contiguous, the dtype methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.ops import registry
+from reference_engine.ops.kinds import linear
+from reference_engine.ops.registry import both, method
+from reference_engine.tensor import Tensor, device
+
+
+def _cast(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
+    if x.dtype.kind == "c" and dtype.kind != "c":
+        x = x.real
+    return np.array(x, dtype, order="K")
+
+
+# The transpose of a cast is the cast back, which the backward pass does on the edge.
+cast = linear("to_copy", _cast, lambda g: g, inputs=("x",), node="ToCopyBackward0", saved_names=("self",))
+copy = linear("clone", lambda x: np.array(x, order="K"), lambda g: g)
+copy_contiguous = linear("clone_contiguous", lambda x: np.array(x, order="C"), lambda g: g, node="CloneBackward0")
+alias = linear("alias", lambda x: x[...], lambda g: g, view=True)
+
+
+@both
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy in new memory; gradient passes through unchanged. Source: torch.clone."""
+    return copy(input)
+
+
+@method
+def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    """Itself where it lies in C order, else a copy that does."""
+    return self if self._array.flags.c_contiguous else copy_contiguous(self)
+
+
+@method
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_blocking: bool = False, copy: bool = False,
+       memory_format: Any = None) -> Tensor:  # fmt: skip
+    """A tensor with another dtype, itself where nothing changes. Source: torch.Tensor.to."""
+    for arg in args:
+        if isinstance(arg, Tensor):
+            dtype = arg.dtype
+        elif isinstance(arg, (dtypes.dtype, type)):
+            dtype = dtypes.as_dtype(arg)
+        elif isinstance(arg, (str, _device_type)):
+            device = arg
+    if device is not None:
+        _device_type(device)
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else self.dtype
+    if wanted is self.dtype and not copy:
+        return self
+    return cast(self, dtype=wanted.numpy)
+
+
+_device_type = device
+
+
+def _caster(name: str, target: dtypes.dtype) -> None:
+    def convert(self: Tensor, memory_format: Any = None) -> Tensor:
+        return to(self, target)
+
+    convert.__name__, convert.__doc__ = name, f"Cast to {target.name}."
+    registry.publish(name, convert, module=False)
+
+
+for _name, _target in {**dtypes.ALIASES, "bool": dtypes.bool_}.items():
+    _caster(_name, _target)
+
+
+@method
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """Cast to another tensor's dtype."""
+    return to(self, other.dtype)
+
+
+registry.word("cast", _cast, cast)

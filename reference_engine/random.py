@@ -1,0 +1,141 @@
+"""Random numbers: a seeded generator (NumPy's Philox) that can be saved and restored.
+
+Its streams differ from torch's, as torch's own differ between devices: programs whose result depends on them are not
+comparable between engines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.state import process
+from reference_engine.tensor import Tensor, wrap
+
+
+class Generator:
+    """A source of random numbers. Source: torch.Generator."""
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self.device = device
+        self._seed = 0
+        self.manual_seed(0)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Starts the stream that belongs to `seed`."""
+        self._seed = int(seed)
+        self._numpy = np.random.Generator(np.random.Philox(self._seed & (2**64 - 1)))
+        return self
+
+    def seed(self) -> int:
+        """Starts a stream nobody can predict; returns its seed."""
+        seed = int(np.random.SeedSequence().entropy) & (2**63 - 1)  # type: ignore[arg-type]
+        self.manual_seed(seed)
+        return seed
+
+    def initial_seed(self) -> int:
+        """The seed the stream was started with."""
+        return self._seed
+
+    def get_state(self) -> Any:
+        """What `set_state` needs to continue from here."""
+        return self._numpy.bit_generator.state
+
+    def set_state(self, state: Any) -> Generator:
+        """Continues from a saved state."""
+        self._numpy.bit_generator.state = state
+        return self
+
+
+process.generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seeds the default generator. Source: torch.manual_seed."""
+    return process.generator.manual_seed(seed)
+
+
+def seed() -> int:
+    """Seeds the default generator unpredictably. Source: torch.seed."""
+    return process.generator.seed()
+
+
+def initial_seed() -> int:
+    """The default generator's seed. Source: torch.initial_seed."""
+    return process.generator.initial_seed()
+
+
+def get_rng_state() -> Any:
+    """The default generator's state. Source: torch.get_rng_state."""
+    return process.generator.get_state()
+
+
+def set_rng_state(state: Any) -> None:
+    """Restores the default generator's state. Source: torch.set_rng_state."""
+    process.generator.set_state(state)
+
+
+def numpy_generator(generator: Generator | None = None) -> np.random.Generator:
+    """The NumPy generator behind `generator`, or behind the default one."""
+    return (generator or process.generator)._numpy
+
+
+def _sizes(size: tuple) -> tuple[int, ...]:
+    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
+
+
+def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    result = wrap(np.asarray(array).astype(wanted.numpy))
+    return result.requires_grad_() if requires_grad else result
+
+
+def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """Uniform in [0, 1). Source: torch.rand."""
+    return _made(numpy_generator(generator).random(_sizes(size)), dtype, requires_grad)
+
+
+def randn(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """Standard normal; complex with variance 1. Source: torch.randn."""
+    draw = numpy_generator(generator).standard_normal
+    shape = _sizes(size)
+    if dtype is not None and dtypes.as_dtype(dtype).is_complex:
+        return _made((draw(shape) + 1j * draw(shape)) / np.sqrt(2), dtype, requires_grad)
+    return _made(draw(shape), dtype, requires_grad)
+
+
+def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None,
+            requires_grad: bool = False, **_: Any) -> Tensor:  # fmt: skip
+    """Integers in [low, high). Source: torch.randint."""
+    if size is None:
+        low, high, size = 0, low, high
+    return _made(numpy_generator(generator).integers(low, high, tuple(size)), dtype or dtypes.int64, requires_grad)
+
+
+def randperm(n: int, *, generator: Any = None, dtype: Any = None, **_: Any) -> Tensor:
+    """A random order of 0 .. n-1. Source: torch.randperm."""
+    return _made(numpy_generator(generator).permutation(n), dtype or dtypes.int64, False)
+
+
+def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, **_: Any) -> Tensor:
+    """Normal with given mean and deviation. Source: torch.normal."""
+    parts = [x._array if isinstance(x, Tensor) else x for x in (mean, std)]
+    shape = size if size is not None else np.broadcast_shapes(*[np.shape(p) for p in parts])
+    return _made(numpy_generator(generator).standard_normal(shape) * parts[1] + parts[0], None, False)
+
+
+def bernoulli(input: Tensor, *, generator: Any = None) -> Tensor:
+    """1 with the probabilities given. Source: torch.bernoulli."""
+    return wrap((numpy_generator(generator).random(input._array.shape) < input._array).astype(input._array.dtype))
+
+
+def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """Uniform in [0, 1) in another tensor's shape. Source: torch.rand_like."""
+    return rand(*input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+    """Standard normal in another tensor's shape. Source: torch.randn_like."""
+    return randn(*input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)

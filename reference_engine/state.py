@@ -1,0 +1,70 @@
+"""What holds for a thread rather than for a tensor: grad mode and the switches that make an operator take its long way.
+
+`plain` is one flag for the fast path to read: gradients are recorded and nothing else is going on (no saved-tensor
+hooks, no forward-mode level, no transform, no anomaly detection). Whoever changes a switch calls `refresh()`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_engine.dtypes import dtype
+
+
+class State(threading.local):
+    """One thread's switches. A new thread starts with the defaults, as torch documents for grad mode."""
+
+    grad_enabled = True
+    plain = True
+    saved_tensor_hooks: tuple[tuple[Callable, Callable], ...] = ()
+    saved_tensor_hooks_disabled: str | None = None
+    inference = False
+    anomaly = False
+    anomaly_check_nan = True
+    backward_depth = 0
+
+    def __init__(self) -> None:
+        # IEEE arithmetic is silent in torch; guarding every operator instead costs more than most operators.
+        np.seterr(all="ignore")
+
+    def refresh(self) -> None:
+        """Recomputes `plain` after a switch was changed."""
+        self.plain = self.grad_enabled and not self.saved_tensor_hooks and not self.anomaly
+
+    def set_grad_enabled(self, mode: bool) -> bool:
+        """Sets grad mode and returns what it was."""
+        before = self.grad_enabled
+        if before is not mode:
+            self.grad_enabled = mode
+            self.refresh()
+        return before
+
+
+state = State()
+
+
+class Process:
+    """What holds for the whole process."""
+
+    default_dtype: dtype | None = None
+    warn_always: bool = False
+    warned: set[str] = set()
+    generator: Any = None
+
+
+process = Process()
+
+
+def warn_once(key: str, message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:
+    """Warns the first time `key` comes up, or always after `set_warn_always(True)`. Source: torch.set_warn_always."""
+    import warnings
+
+    if process.warn_always or key not in process.warned:
+        process.warned.add(key)
+        warnings.warn(message, category, stacklevel=stacklevel)

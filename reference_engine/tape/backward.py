@@ -1,0 +1,292 @@
+"""The backward pass.
+
+Law: nodes run in descending order of their sequence numbers, each once, when all its consumers have run; a leaf's
+accumulator runs as soon as its last consumer has. Gradients meeting on an edge are added. On the edge, and nowhere
+else, a gradient is summed back to the shape it is for (broadcasting's transpose) and cast to its dtype. Arrays flow
+while the pass is not recorded, tensors while it is (create_graph). There is no recursion.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine.state import state
+from reference_engine.tape.accumulate import accumulate, run_tensor_hooks
+from reference_engine.tape.node import AccumulateGrad, Edge, Node, NodeHooks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_by_sequence = attrgetter("sequence_number")
+
+
+class Pass:
+    """One backward pass: the nodes to run, the gradients waiting at them, and what is to be captured."""
+
+    def __init__(self, *, keep_graph: bool, recorded: bool) -> None:
+        self.keep_graph, self.recorded = keep_graph, recorded
+        self.waiting: dict[Node, Any] = {}  # node -> gradient, or list of gradients with several outputs
+        self.pending: dict[AccumulateGrad, int] = {}  # accumulator -> edges that have not delivered yet
+        self.needed: set[Node] | None = None  # None: all
+        self.captures: set[Edge] = set()
+        self.captured: dict[Edge, Any] = {}
+        self.captured_nodes: set[Node] = set()
+
+    def discover(self, roots: Sequence[Edge]) -> list[Node]:
+        """All nodes reachable from the roots but accumulators, in the order in which they run."""
+        order: list[Node] = []
+        pending = self.pending
+        seen: set[Node] = set()
+        stack = []
+        for node, _ in roots:
+            if type(node) is AccumulateGrad:
+                pending[node] = pending.get(node, 0) + 1
+            else:
+                stack.append(node)
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            order.append(node)
+            for edge in node.edges:
+                if edge is not None:
+                    following = edge[0]
+                    if type(following) is AccumulateGrad:
+                        pending[following] = pending.get(following, 0) + 1
+                    elif following not in seen:
+                        stack.append(following)
+        order.sort(key=_by_sequence, reverse=True)
+        return order
+
+    def restrict(self, order: list[Node], targets: Sequence[Edge], *, accumulating: bool) -> None:
+        """Limits the pass to what leads to `targets`, whose gradients are captured or accumulated."""
+        needed: set[Node] = set()
+        for target in targets:
+            if accumulating:
+                needed.add(target[0])
+        capturing = {target[0] for target in targets}
+        for node in reversed(order):
+            for edge in node.edges:
+                if edge is not None and (edge[0] in needed or edge[0] in capturing):
+                    needed.add(node)
+                    break
+        self.needed = needed
+        if not accumulating:
+            self.captures = set(targets)
+            self.captured_nodes = capturing
+
+    def wants(self, edge: Edge | None) -> bool:
+        """Whether a gradient for this edge is used by anything."""
+        if edge is None:
+            return False
+        return self.needed is None or edge[0] in self.needed or edge[0] in self.captured_nodes
+
+    def deliver(self, edge: Edge, gradient: Any) -> None:
+        """Adds a gradient to what waits at an edge's end; runs an accumulator that is complete."""
+        node, nr = edge
+        waiting = self.waiting
+        if node.outputs == 1:
+            present = waiting.get(node)
+            waiting[node] = gradient if present is None else present if gradient is None else present + gradient
+        else:
+            slots = waiting.get(node)
+            if slots is None:
+                slots = waiting[node] = [None] * node.outputs
+            if gradient is not None:
+                slots[nr] = gradient if slots[nr] is None else slots[nr] + gradient
+        if type(node) is AccumulateGrad:
+            left = self.pending[node] = self.pending[node] - 1
+            if not left:
+                self.finish_leaf(node)
+
+    def skip(self, edge: Edge) -> None:
+        """Notes that an edge to an accumulator will deliver nothing."""
+        node = edge[0]
+        if type(node) is AccumulateGrad:
+            left = self.pending[node] = self.pending[node] - 1
+            if not left and node in self.waiting:
+                self.finish_leaf(node)
+
+    def finish_leaf(self, node: AccumulateGrad) -> None:
+        """All gradients of a leaf have arrived: hooks, then capture or accumulation."""
+        gradient = self.waiting.pop(node)
+        variable = node.variable
+        if variable._hooks and gradient is not None:
+            gradient = run_tensor_hooks(variable._hooks, gradient, recorded=self.recorded)
+        if (node, 0) in self.captures:
+            self.captured[node, 0] = gradient
+            return
+        if self.needed is not None and node not in self.needed:
+            return
+        hooks = node._hooks
+        if hooks is None:
+            accumulate(variable, gradient, recorded=self.recorded)
+            return
+        (gradient,) = self.run_prehooks(hooks, (gradient,))
+        accumulate(variable, gradient, recorded=self.recorded)
+        self.run_posthooks(hooks, (), (gradient,))
+
+    def run_node(self, node: Node) -> None:
+        """One step: hooks before, the node's rule, hooks after, and its results onto their edges."""
+        grads = self.waiting.pop(node)
+        if node.outputs == 1:
+            grads = (grads,)
+        hooks = node._hooks
+        if hooks is not None:
+            grads = self.before(node, hooks, tuple(grads))
+        if node in self.captured_nodes:
+            for nr, gradient in enumerate(grads):
+                if (node, nr) in self.captures:
+                    self.captured[node, nr] = gradient
+        if self.needed is not None and node not in self.needed:
+            return
+        if hooks is not None and hooks.pre:
+            grads = self.run_prehooks(hooks, tuple(grads))
+        edges = node.edges
+        if self.needed is None:
+            needed = tuple([edge is not None for edge in edges])
+        else:
+            needed = tuple([self.wants(edge) for edge in edges])
+        if state.anomaly:
+            results = self.guarded(node, grads, needed)
+        else:
+            results = node.tensors(grads, needed) if self.recorded else node.arrays(grads, needed)
+        if not self.keep_graph:
+            node.free()
+        if hooks is not None and hooks.post:
+            results = self.run_posthooks(hooks, results, grads)
+        for i, edge in enumerate(edges):
+            if edge is None:
+                continue
+            if not needed[i]:
+                self.skip(edge)
+                continue
+            result = results[i]
+            if result is not None:
+                following, nr = edge
+                if following.outputs == 1:
+                    shape, dtype = following.shape, following.dtype
+                else:
+                    shape, dtype = following.shape[nr], following.dtype[nr]
+                if result.shape != shape or (result._array if self.recorded else result).dtype is not dtype:
+                    result = fit(result, shape, dtype, node, i)
+            self.deliver(edge, result)
+
+    def before(self, node: Node, hooks: NodeHooks, grads: tuple) -> tuple:
+        """Tensor hooks of the node's outputs, then the gradients that outputs retain."""
+        changed = list(grads)
+        for nr, tensor_hooks in hooks.tensor.items():
+            if tensor_hooks and changed[nr] is not None:
+                changed[nr] = run_tensor_hooks(tensor_hooks, changed[nr], recorded=self.recorded)
+        for nr, reference in hooks.retain.items():
+            tensor = reference()
+            if tensor is not None and changed[nr] is not None:
+                tensor._retain(changed[nr], recorded=self.recorded)
+        return tuple(changed)
+
+    def run_prehooks(self, hooks: NodeHooks, grads: tuple) -> tuple:
+        """Node pre-hooks, in order; each may replace the whole tuple."""
+        if not hooks.pre:
+            return grads
+        value = self.as_tensors(grads)
+        for hook in list(hooks.pre.values()):
+            returned = hook(value)
+            if returned is not None:
+                value = self.as_tuple(returned, len(grads))
+        return self.as_values(value)
+
+    def run_posthooks(self, hooks: NodeHooks, results: tuple, grads: tuple) -> tuple:
+        """Node post-hooks, in order; each may replace the gradients of the inputs."""
+        if not hooks.post:
+            return results
+        outgoing, incoming = self.as_tensors(results), self.as_tensors(grads)
+        for hook in list(hooks.post.values()):
+            returned = hook(outgoing, incoming)
+            if returned is not None:
+                outgoing = self.as_tuple(returned, len(results))
+        return self.as_values(outgoing)
+
+    def as_tuple(self, returned: Any, count: int) -> tuple:
+        """What a node hook returned, checked: as many entries as it was given."""
+        result = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
+        if len(result) != count:
+            raise RuntimeError(f"hook has returned an incorrect number of values (got {len(result)}, but expected "
+                               f"{count})")  # fmt: skip
+        return result
+
+    def as_tensors(self, values: tuple) -> tuple:
+        """Gradients as hooks see them."""
+        from reference_engine.tensor import wrap
+
+        return tuple(v if v is None or self.recorded else wrap(np.asarray(v)) for v in values)
+
+    def as_values(self, values: tuple) -> tuple:
+        """Gradients as they flow."""
+        return tuple(v if v is None or self.recorded else v._array for v in values)
+
+    def guarded(self, node: Node, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        """Runs a node under anomaly detection."""
+        from reference_engine.tape.anomaly import run_guarded
+
+        return run_guarded(self, node, grads, needed)
+
+    def run(self, roots: Sequence[Edge], seeds: Sequence[Any], order: list[Node]) -> None:
+        """The whole pass."""
+        for edge, seed in zip(roots, seeds, strict=True):
+            self.deliver(edge, seed)
+        waiting, run_node = self.waiting, self.run_node
+        for node in order:
+            if node in waiting:
+                run_node(node)
+            else:
+                for edge in node.edges:
+                    if edge is not None:
+                        self.skip(edge)
+
+
+def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node, index: int) -> Any:
+    """Brings a gradient to the shape and dtype of what it is for. Works on arrays and on tensors alike."""
+    from reference_engine.ops.shapes import sum_to_shape
+    from reference_engine.ops.types import cast
+
+    if gradient.shape != shape:
+        if not _broadcasts_to(shape, gradient.shape):
+            raise RuntimeError(f"Function {node.name()} returned an invalid gradient at index {index} - got "
+                               f"{list(gradient.shape)} but expected shape compatible with {list(shape)}")  # fmt: skip
+        gradient = sum_to_shape(gradient, shape=tuple(shape))
+    present = gradient._array.dtype if hasattr(gradient, "_array") else gradient.dtype
+    if present != dtype:
+        gradient = cast(gradient, dtype=dtype)
+    return gradient
+
+
+def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    if len(shape) > len(larger):
+        return False
+    tail = larger[len(larger) - len(shape) :]
+    return all(s in (1, t) for s, t in zip(shape, tail, strict=True))
+
+
+def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: bool, recorded: bool,
+                 targets: Sequence[Edge] | None = None, accumulating: bool = True) -> list[Any]:  # fmt: skip
+    """Runs the backward pass from `roots` with gradients `seeds` (arrays, or tensors when `recorded`).
+
+    Without targets every leaf's `.grad` is added to. With targets only they receive (accumulating) or their gradients
+    are returned in order, None where none arrived.
+    """
+    this = Pass(keep_graph=keep_graph, recorded=recorded)
+    order = this.discover(roots)
+    if targets is not None:
+        this.restrict(order, targets, accumulating=accumulating)
+    before = state.set_grad_enabled(recorded)
+    state.backward_depth += 1
+    try:
+        this.run(roots, seeds, order)
+    finally:
+        state.backward_depth -= 1
+        state.set_grad_enabled(before)
+    return [this.captured.get(target) for target in targets or ()]

@@ -1,0 +1,198 @@
+"""Nodes of the recorded graph, and the edges between them.
+
+Law: an edge is a pair (node, output number). Tensors point to the node that made them, nodes point to the nodes that
+made their inputs, never forward, and no node holds its own output: the tape has no reference cycle and is freed by
+counting. Sequence numbers grow, so descending order of numbers is a topological order of the graph.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_engine.tensor import Tensor
+
+next_sequence_number = count().__next__
+
+
+class RemovableHandle:
+    """Undoes one registration. Source: torch.utils.hooks.RemovableHandle."""
+
+    _ids = count()
+
+    def __init__(self, hooks: OrderedDict) -> None:
+        self.id = next(RemovableHandle._ids)
+        self._hooks = weakref.ref(hooks)
+
+    def remove(self) -> None:
+        """Removes the hook; a second call does nothing."""
+        hooks = self._hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
+
+    def __enter__(self) -> RemovableHandle:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.remove()
+
+
+class NodeHooks:
+    """Everything registered on one node, made when the first is: tensor hooks by output number (in order), the
+    tensors that retain their gradient by output number, and node pre- and post-hooks.
+    """
+
+    __slots__ = ("post", "pre", "retain", "tensor")
+
+    def __init__(self) -> None:
+        self.tensor: dict[int, OrderedDict] = {}
+        self.retain: dict[int, weakref.ref] = {}
+        self.pre: OrderedDict = OrderedDict()
+        self.post: OrderedDict = OrderedDict()
+
+
+def register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
+    """Adds `hook` behind those registered before it."""
+    handle = RemovableHandle(hooks)
+    hooks[handle.id] = hook
+    return handle
+
+
+class Node:
+    """One recorded operation, seen from the backward pass: a function from gradients of its outputs to gradients of
+    its inputs. Source: torch.autograd.graph.Node.
+
+    edges: per tensor input the edge to what made it, None where the input was not tracked.
+    saved: what the rules need; FREED once a backward pass has dropped it.
+    shape, dtype: of its output (lists of them with several outputs): gradients are brought to these, once, on the edge.
+    """
+
+    outputs = 1  # how many outputs; nodes with several override it per instance
+    _hooks: NodeHooks | None = None
+    _metadata: dict | None = None
+    sequence_number: int
+    edges: tuple[Edge | None, ...] = ()
+    shape: Any = ()
+    dtype: Any = None
+    trace: str | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Node:
+        if cls is Node:
+            raise TypeError("Can't instantiate abstract class Node with abstract methods arrays, tensors")
+        return object.__new__(cls)
+
+    def name(self) -> str:
+        """The node's name, for example "MulBackward0"."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """A (node, output number) per tensor input; (None, 0) where the input was not tracked."""
+        return tuple(edge if edge is not None else (None, 0) for edge in self.edges)
+
+    @property
+    def metadata(self) -> dict:
+        """A dict for the user's own notes, kept for the node's life."""
+        if self._metadata is None:
+            self._metadata = {}
+        return self._metadata
+
+    def hooks(self) -> NodeHooks:
+        """The node's hooks, made on first use."""
+        if self._hooks is None:
+            self._hooks = NodeHooks()
+        return self._hooks
+
+    def register_hook(self, fn: Callable) -> RemovableHandle:
+        """`fn(grad_inputs, grad_outputs) -> tuple | None` runs after the node. Source: Node.register_hook."""
+        return register(self.hooks().post, fn)
+
+    def register_prehook(self, fn: Callable) -> RemovableHandle:
+        """`fn(grad_outputs) -> tuple | None` runs before the node. Source: Node.register_prehook."""
+        return register(self.hooks().pre, fn)
+
+    def _sequence_nr(self) -> int:
+        return self.sequence_number
+
+    def output_shape(self, nr: int) -> tuple[int, ...]:
+        """Shape of output `nr`."""
+        return self.shape if self.outputs == 1 else self.shape[nr]
+
+    def output_dtype(self, nr: int) -> np.dtype:
+        """NumPy type of output `nr`."""
+        return self.dtype if self.outputs == 1 else self.dtype[nr]
+
+    # What a kind of node implements: `grads` holds one entry per output (None where nothing arrived), `needed` says
+    # which inputs' gradients are wanted. Plain arrays, or tensors when the backward pass itself is recorded.
+    def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        """Gradients of the inputs, from arrays to arrays."""
+        raise NotImplementedError
+
+    def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        """Gradients of the inputs, from tensors to tensors, recorded."""
+        raise NotImplementedError
+
+    def free(self) -> None:
+        """Drops what was saved; a later backward through this node is an error."""
+
+    def __call__(self, *grads: Tensor | None) -> Any:
+        """The node's own vector-Jacobian product, without touching any `.grad`."""
+        needed = tuple(edge is not None for edge in self.edges)
+        results = self.tensors(grads, needed)
+        return results[0] if len(results) == 1 else results
+
+
+Edge = tuple[Node, int]
+
+
+class AccumulateGrad(Node):
+    """The end of the graph at a leaf: adds what arrives to the leaf's `.grad`.
+
+    A leaf knows its accumulator weakly, the accumulator holds the leaf: the graph keeps its leaves alive, not the
+    other way round.
+    """
+
+    def __init__(self, variable: Tensor) -> None:
+        self.variable = variable
+        self.sequence_number = 1 << 62  # runs as soon as its gradient is complete
+
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.variable._array.shape
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]
+        return self.variable._array.dtype
+
+    def __call__(self, *grads: Tensor | None) -> None:
+        from reference_engine.tape.accumulate import accumulate
+
+        accumulate(self.variable, grads[0], recorded=False)
+
+
+def leaf_edge(leaf: Tensor) -> Edge:
+    """The edge to a leaf's accumulator, which lives as long as a graph uses it."""
+    reference = leaf._accumulator
+    node = reference() if reference is not None else None
+    if node is None:
+        node = AccumulateGrad(leaf)
+        leaf._accumulator = weakref.ref(node)
+    return (node, 0)
+
+
+def edge_of(tensor: Tensor) -> Edge | None:
+    """Where a gradient for `tensor` goes: its node, its accumulator, or None where it is not tracked."""
+    edge = tensor._edge
+    if edge is None and tensor._tracked:
+        return leaf_edge(tensor)
+    return edge

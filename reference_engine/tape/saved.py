@@ -1,0 +1,200 @@
+"""What a node keeps for its backward rules, and the check that nobody changed it meanwhile.
+
+Law: a saved tensor may be read only while its version is the one it was saved at. An input is kept as the tensor
+itself; an output is kept as its array and version counter, never as the tensor, which would close a cycle through
+its node. Source: torch notes/autograd, "Saved tensors" and "In-place correctness checks".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine.state import state
+
+if TYPE_CHECKING:
+    from reference_engine.tape.node import Edge, Node
+    from reference_engine.tensor import Tensor
+
+
+class VersionCounter:
+    """Counts in-place changes of a storage; shared by a tensor, its views and its detached aliases."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
+
+
+class Freed:
+    """Stands in `Node.saved` after the graph was freed."""
+
+
+FREED = Freed()
+
+FREED_MESSAGE = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+    "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
+    "saved tensors after calling backward."
+)
+
+
+def modified(array: np.ndarray, version: int, expected: int, node: Node | None, nr: int = 0) -> RuntimeError:
+    """The error for a saved tensor that was changed in place."""
+    from reference_engine.dtypes import of_numpy
+
+    kind = type_name(of_numpy(array.dtype))
+    by = f", which is output {nr} of {node.name()}," if node is not None else ""
+    return RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[torch.{kind} {list(array.shape)}]{by} is at version {version}; expected version {expected} instead. "
+        "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
+        "torch.autograd.set_detect_anomaly(True)."
+    )
+
+
+def type_name(d: Any) -> str:
+    """torch's legacy tensor type: "FloatTensor" for float32."""
+    legacy = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long", "int32": "Int",
+              "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
+              "complex128": "ComplexDouble", "bfloat16": "BFloat16"}  # fmt: skip
+    return legacy[d.name] + "Tensor"
+
+
+class Saved:
+    """A saved tensor that is not simply "an input at version 0".
+
+    For an input: the tensor and its version. For an output (`edge` None until read): its array and counter, from
+    which a tensor with the node's own edge is made when it is unpacked. With saved-tensor hooks: what pack returned.
+    """
+
+    __slots__ = ("array", "counter", "nr", "packed", "tensor", "unpack", "version")
+
+    def __init__(self, tensor: Tensor, output_nr: int | None = None) -> None:
+        self.counter = tensor._version_counter()
+        self.version = self.counter.version
+        self.array = tensor._array
+        self.nr = output_nr
+        self.tensor = tensor if output_nr is None else None
+        self.unpack = None
+        self.packed = None
+
+    def check(self, node: Node) -> None:
+        """Raises where the tensor was modified in place since it was saved."""
+        if self.counter.version != self.version:
+            maker = node if self.nr is not None else (self.tensor._edge[0] if self.tensor._edge else None)
+            raise modified(self.array, self.counter.version, self.version, maker, self.nr or 0)
+
+
+class Packed(Saved):
+    """A tensor handed to the pack hook of `saved_tensors_hooks`; `unpack` gives a tensor back."""
+
+    __slots__ = ()
+
+    def __init__(self, tensor: Tensor, output_nr: int | None, pack: Any, unpack: Any) -> None:
+        super().__init__(tensor, output_nr)
+        self.unpack = unpack
+        if output_nr is not None:
+            # A pack hook that keeps what it is given must not close a cycle through the node.
+            tensor = tensor.detach()
+        before = state.set_grad_enabled(False)
+        try:
+            version = self.counter.version
+            self.packed = pack(tensor)
+            if self.counter.version != version:
+                raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as "
+                                   "input to pack hook can not be modified by in-place operations.")  # fmt: skip
+        finally:
+            state.set_grad_enabled(before)
+        self.tensor = None
+        self.array = None
+
+
+def save_input(tensor: Any) -> Any:
+    """The entry for an input. The common case, a tensor never changed in place, is kept bare."""
+    if state.saved_tensor_hooks and not isinstance(tensor, (int, float, complex, bool)) and tensor is not None:
+        return Packed(tensor, None, *state.saved_tensor_hooks[-1])
+    if tensor is None or isinstance(tensor, (int, float, complex, bool)):
+        return tensor
+    counter = tensor._counter
+    if counter is None or counter.version == 0:
+        return tensor
+    return Saved(tensor)
+
+
+def save_output(tensor: Tensor, nr: int = 0) -> Saved:
+    """The entry for output `nr` of the node that is being recorded."""
+    if state.saved_tensor_hooks:
+        return Packed(tensor, nr, *state.saved_tensor_hooks[-1])
+    return Saved(tensor, nr)
+
+
+def read_array(entry: Any, node: Node) -> Any:
+    """A saved entry as a plain array (Python numbers and None stand for themselves); checks its version."""
+    if isinstance(entry, Saved):
+        if entry.unpack is not None:
+            return _unpack(entry)._array
+        entry.check(node)
+        return entry.array
+    if entry is None or isinstance(entry, (int, float, complex, bool)):
+        return entry
+    counter = entry._counter
+    if counter is not None and counter.version:
+        raise modified(entry._array, counter.version, 0, entry._edge[0] if entry._edge else None)
+    return entry._array
+
+
+def read_tensor(entry: Any, node: Node, edge: Edge | None) -> Any:
+    """A saved entry as a tensor with the history it was saved with; `edge` is the recorded edge of that input."""
+    from reference_engine.tensor import Tensor, wrap
+
+    if entry is None or isinstance(entry, (int, float, complex, bool)):
+        return entry
+    if isinstance(entry, Saved):
+        if entry.unpack is not None:
+            return _attach(_unpack(entry), (node, entry.nr) if entry.nr is not None else edge)
+        entry.check(node)
+        if entry.nr is not None:
+            result = wrap(entry.array)
+            result._counter, result._edge = entry.counter, (node, entry.nr)
+            return result
+        tensor = entry.tensor
+    else:
+        read_array(entry, node)
+        tensor = entry
+    if tensor._edge is edge or (tensor._edge is None and (edge is None or tensor._tracked)):
+        return tensor
+    # Its history changed since (detach_, requires_grad_): the graph that was recorded counts.
+    result = Tensor._alias(tensor)
+    result._edge = edge
+    return result
+
+
+def _attach(tensor: Tensor, edge: Edge | None) -> Tensor:
+    """An unpacked tensor with the recorded history: the hook's own value, the graph's own edge."""
+    from reference_engine.tensor import Tensor
+
+    if edge is None:
+        return tensor
+    if not hasattr(edge[0], "variable"):
+        result = Tensor._alias(tensor)
+        result._edge = edge
+        return result
+    if tensor is edge[0].variable:
+        return tensor
+    result = Tensor._alias(tensor)
+    result._edge = edge
+    return result
+
+
+def _unpack(entry: Saved) -> Tensor:
+    from reference_engine.tensor import Tensor
+
+    assert entry.unpack is not None
+    result = entry.unpack(entry.packed)
+    if not isinstance(result, Tensor):
+        raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
+                        f"{type(result).__name__}")  # fmt: skip
+    return result

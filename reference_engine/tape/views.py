@@ -1,0 +1,217 @@
+"""Views, and what an in-place change through one means for the others.
+
+A view knows its base (the tensor that owns the memory's history); the base knows its live views. Law: a change in
+place through any of them is a change of the base. The base's new history is CopySlices: outside the changed region
+the old history, inside it the changing operator's. Every other view's history is then "read these positions of the
+base", and is renewed at once, so that `_edge` is always true.
+Source: torch notes/autograd, "In-place operations"; torch docs "Tensor Views".
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine.state import state
+from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reference_engine.tensor import Tensor
+
+LEAF_IN_PLACE = "a leaf Variable that requires grad is being used in an in-place operation."
+LEAF_VIEW_IN_PLACE = "a view of a leaf Variable that requires grad is being used in an in-place operation."
+MULTI_OUTPUT = (
+    "Output {nr} of {node} is a view and is being modified inplace. This view is the output of a function that returns "
+    "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
+    "inplace operation by an out-of-place one."
+)
+NO_GRAD_VIEW = (
+    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case "
+    "is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace "
+    "either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you want "
+    "the inplace to be tracked)."
+)
+
+
+class ViewInfo:
+    """How a view came to be: made with grad mode off, or as one of several outputs."""
+
+    __slots__ = ("multi_output", "no_grad")
+
+    def __init__(self, no_grad: bool, multi_output: bool) -> None:
+        self.no_grad, self.multi_output = no_grad, multi_output
+
+
+def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
+    """Makes `views` views of `source`'s base: shared version counter, and known to the base."""
+    base = source._base if source._base is not None else source
+    counter = source._version_counter()
+    inherited = source._view
+    known = base._views
+    if known is None:
+        known = base._views = []
+    elif len(known) > 64:
+        known[:] = [r for r in known if r() is not None]
+    for view in views:
+        view._base, view._counter = base, counter
+        view._view = ViewInfo(
+            no_grad=not state.grad_enabled or (inherited is not None and inherited.no_grad),
+            multi_output=len(views) > 1 or (inherited is not None and inherited.multi_output),
+        )
+        known.append(weakref.ref(view))
+
+
+def check_inplace(tensor: Tensor) -> None:
+    """Raises where torch forbids changing `tensor` in place."""
+    if tensor._inference and not state.inference:
+        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
+                           "clone to get a normal tensor before doing inplace update.See "
+                           "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
+    if not state.grad_enabled or not tensor.requires_grad and tensor._base is None:
+        return
+    base = tensor._base
+    if base is None:
+        if tensor._edge is None:
+            raise RuntimeError(LEAF_IN_PLACE)
+        return
+    if base._edge is None and base._tracked:
+        raise RuntimeError(LEAF_VIEW_IN_PLACE)
+    info = tensor._view
+    if not (tensor.requires_grad or base.requires_grad):
+        return
+    if info.multi_output:
+        node = tensor._edge[0].name() if tensor._edge else "UnbindBackward0"
+        raise RuntimeError(MULTI_OUTPUT.format(nr=tensor.output_nr, node=node))
+    if info.no_grad:
+        raise RuntimeError(NO_GRAD_VIEW)
+
+
+def rebase(target: Tensor, result: Tensor) -> None:
+    """Gives `target`, just overwritten with `result`'s values, and its aliases the history that follows."""
+    base = target._base
+    if not state.grad_enabled:
+        return
+    if base is None:
+        if result._edge is None and target._edge is None:
+            return
+        _move_retain(target, result._edge)
+        target._edge = result._edge
+        target._tracked = target._tracked and result._edge is None
+        changed = target
+    else:
+        if result._edge is None and not base.requires_grad:
+            return
+        positions = _positions(base, target)
+        node = CopySlices(base, target, positions, result._edge)
+        _move_retain(base, (node, 0))
+        base._edge, base._tracked = (node, 0), False
+        changed = base
+    renew_views(changed)
+
+
+def _move_retain(tensor: Tensor, edge: Edge | None) -> None:
+    """retain_grad follows the tensor to its new node."""
+    if tensor._retains and tensor._edge is not None and edge is not None:
+        node, nr = tensor._edge
+        node.hooks().retain.pop(nr, None)
+        edge[0].hooks().retain[edge[1]] = weakref.ref(tensor)
+
+
+def renew_views(base: Tensor) -> None:
+    """After a change of the base: every live view reads its positions of the new base."""
+    if base._views is None:
+        return
+    for reference in base._views:
+        view = reference()
+        if view is not None and view is not base:
+            edge = edge_of(base)
+            view._edge = (AsStridedBackward0(base, view, edge), 0) if edge is not None else None
+
+
+def _positions(base: Tensor, view: Tensor) -> np.ndarray:
+    """For each element of `view`, the flat (C order) position of that element in `base`."""
+    array, inner = base._array, view._array
+    item = array.dtype.itemsize
+    spread = sum((n - 1) * abs(s) // item for n, s in zip(array.shape, array.strides, strict=True)) + 1
+    memory = np.full(spread, -1)
+    steps = [s // item * memory.itemsize for s in array.strides]
+    placed = np.lib.stride_tricks.as_strided(memory, array.shape, steps)
+    placed[...] = np.arange(array.size).reshape(array.shape)
+    offset = (view.data_ptr() - base.data_ptr()) // item
+    steps = [s // item * memory.itemsize for s in inner.strides]
+    return np.array(np.lib.stride_tricks.as_strided(memory[offset:], inner.shape, steps))
+
+
+class _PositionNode(Node):
+    """A node that maps between a base and the positions that a view holds."""
+
+    positions: np.ndarray
+    base_shape: tuple[int, ...]
+
+    def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        return self.apply(grads[0], needed, recorded=False)
+
+    def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        return self.apply(grads[0], needed, recorded=True)
+
+    def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
+        """Gradients of the inputs."""
+        raise NotImplementedError
+
+
+class AsStridedBackward0(_PositionNode):
+    """The history of a view whose base was changed after it was taken."""
+
+    def __init__(self, base: Tensor, view: Tensor, edge: Edge) -> None:
+        self.sequence_number = next_sequence_number()
+        self.edges = (edge,)
+        self.shape, self.dtype = view._array.shape, view._array.dtype
+        self.positions, self.base_shape = _positions(base, view), base._array.shape
+
+    def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
+        from reference_engine.ops.indexing import put_positions
+
+        if gradient is None:
+            return (None,)
+        return (put_positions(gradient, positions=self.positions, shape=self.base_shape),)
+
+
+class CopySlices(_PositionNode):
+    """The history of a base after a view of it was changed in place by the operator behind `inner`.
+
+    Inputs: the base as it was, then the operator's other inputs.
+    """
+
+    def __init__(self, base: Tensor, view: Tensor, positions: np.ndarray, inner: Edge | None) -> None:
+        self.sequence_number = next_sequence_number()
+        self.inner = inner
+        self.edges = (edge_of(base), *(inner[0].edges[1:] if inner is not None else ()))
+        self.shape, self.dtype = base._array.shape, base._array.dtype
+        self.positions, self.base_shape, self.view_shape = positions, base._array.shape, view._array.shape
+
+    def free(self) -> None:
+        if self.inner is not None:
+            self.inner[0].free()
+
+    def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
+        from reference_engine.ops.indexing import put_positions, take_positions
+
+        if gradient is None:
+            return (None,) * len(self.edges)
+        inside = take_positions(gradient, positions=self.positions)
+        results: tuple = (None,)
+        if self.inner is not None:
+            node, nr = self.inner
+            grads = tuple(inside if i == nr else None for i in range(node.outputs))
+            wanted = (node.edges[0] is not None, *needed[1:])
+            results = node.tensors(grads, wanted) if recorded else node.arrays(grads, wanted)
+        if not needed[0]:
+            return (None, *results[1:])
+        outside = gradient - put_positions(inside, positions=self.positions, shape=self.base_shape)
+        if results[0] is not None:
+            outside = outside + put_positions(results[0], positions=self.positions, shape=self.base_shape)
+        return (outside, *results[1:])

@@ -1,0 +1,547 @@
+"""The tensor: an array, what autograd knows about it, and nothing else. Operators attach themselves (see ops/).
+
+A tensor is a NumPy array (`_array`, always an ndarray, 0-d included) with its history: `_edge` leads to the node that
+made it (None for a leaf), `_tracked` is a leaf's own requires_grad. Views share the array's memory and, with detached
+aliases, one version counter, which is made when somebody first could notice it.
+Source: torch.Tensor; torch notes/autograd.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.state import state, warn_once
+from reference_engine.tape.accumulate import run_tensor_hooks
+from reference_engine.tape.node import Node, RemovableHandle, edge_of, leaf_edge, register
+from reference_engine.tape.saved import VersionCounter, type_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from reference_engine.tape.node import Edge
+
+new = object.__new__
+
+NON_LEAF_FLAG = "you can only change requires_grad flags of leaf variables."
+NON_LEAF_GRAD = (
+    "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+    "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, "
+    "use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access "
+    "the leaf Tensor instead."
+)
+
+
+class device:
+    """Where a tensor lives; this engine has the CPU. Source: torch.device."""
+
+    def __init__(self, kind: Any = "cpu", index: int | None = None) -> None:
+        kind = kind.type if isinstance(kind, device) else kind
+        if str(kind).split(":")[0] != "cpu":
+            raise NotImplementedError(f"the reference engine computes on the CPU; device {kind!r} is not available")
+        self.type, self.index = "cpu", index
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+    def __str__(self) -> str:
+        return "cpu"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device)
+
+    def __hash__(self) -> int:
+        return hash("cpu")
+
+
+CPU = device()
+
+
+class Size(tuple):
+    """A shape: a tuple of integers. Source: torch.Size."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        count = 1
+        for n in self:
+            count *= n
+        return count
+
+    def __getitem__(self, index: Any) -> Any:
+        result = tuple.__getitem__(self, index)
+        return Size(result) if isinstance(index, slice) else result
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+
+def wrap(array: np.ndarray) -> Tensor:
+    """A tensor without history around an array, which it does not copy."""
+    tensor = new(Tensor)
+    tensor._array = array
+    tensor._edge = tensor._counter = None
+    tensor._tracked = False
+    return tensor
+
+
+class Tensor:
+    """A multi-dimensional array that remembers how it was computed. Source: torch.Tensor."""
+
+    _array: np.ndarray
+    _edge: Edge | None
+    _tracked: bool
+    _counter: VersionCounter | None
+    _accumulator: weakref.ref | None = None
+    _grad: Tensor | None = None
+    _hooks: OrderedDict | None = None
+    _post_accumulate_hooks: OrderedDict | None = None
+    _base: Tensor | None = None
+    _view: Any = None
+    _views: list[weakref.ref] | None = None
+    _retains: bool = False
+    _inference: bool = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        """torch.Tensor(data) or torch.Tensor(*sizes): the legacy constructor, in the default dtype."""
+        if args and isinstance(args[0], Tensor) and len(args) == 1:
+            return cls._adopt(args[0].detach())
+        default = dtypes.get_default_dtype().numpy
+        if all(isinstance(a, (int, np.integer)) for a in args) and args:
+            return cls._adopt(wrap(np.zeros(args, default)))
+        return cls._adopt(wrap(np.array(args[0] if args else [], default)))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Everything happens in __new__, as internal construction goes past both."""
+
+    @classmethod
+    def _adopt(cls, tensor: Tensor) -> Tensor:
+        """An object of this class with the tensor's array, counter and no history."""
+        result = new(cls)
+        result._array, result._counter = tensor._array, tensor._counter
+        result._edge, result._tracked = None, False
+        return result
+
+    @classmethod
+    def _alias(cls, tensor: Tensor) -> Tensor:
+        """A plain tensor on the same array and version counter, without history."""
+        tensor._version_counter()
+        return Tensor._adopt(tensor)
+
+    # --- what it is -------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.FROM_NUMPY[self._array.dtype]
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    @property
+    def device(self) -> device:
+        return CPU
+
+    @property
+    def layout(self) -> Any:
+        from reference_engine.creation import strided
+
+        return strided
+
+    is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = is_xpu = is_mps = False
+
+    @property
+    def itemsize(self) -> int:
+        return self._array.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its length along `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._array.ndim
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._array.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self._array.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Steps between neighbours along each dimension, in elements."""
+        steps = tuple(s // self._array.dtype.itemsize for s in self._array.strides)
+        return steps if dim is None else steps[dim]
+
+    def storage_offset(self) -> int:
+        """Distance of the first element from the storage's start, in elements."""
+        return (self.data_ptr() - _memory(self._array)) // max(self._array.dtype.itemsize, 1)
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in C order without gaps."""
+        return bool(self._array.flags.c_contiguous)
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self._array.__array_interface__["data"][0]
+
+    def untyped_storage(self) -> Storage:
+        """The memory that the tensor and its views share."""
+        return Storage(self._array)
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a floating point type."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        """Whether the dtype is complex."""
+        return self.dtype.is_complex
+
+    def is_signed(self) -> bool:
+        """Whether the dtype has negative values."""
+        return self.dtype.is_signed
+
+    def is_inference(self) -> bool:
+        """Whether it was allocated in inference mode."""
+        return (self._base or self)._inference
+
+    def get_device(self) -> int:
+        """-1: the CPU."""
+        return -1
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """The legacy type name, or the tensor cast to `dtype`."""
+        if dtype is None:
+            return f"torch.{type_name(self.dtype)}"
+        return self.to(dtype)
+
+    # --- autograd's view of it -----------------------------------------------------------------------------------
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._edge is not None or self._tracked
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._edge is not None:
+            raise RuntimeError(_non_leaf_flag(value))
+        self._set_tracked(bool(value))
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Switches recording of later operations on this leaf; returns itself. Source: Tensor.requires_grad_."""
+        if self._edge is not None:
+            if not requires_grad:
+                raise RuntimeError(_non_leaf_flag(requires_grad))
+            return self
+        self._set_tracked(bool(requires_grad))
+        return self
+
+    def _set_tracked(self, value: bool) -> None:
+        if value and not (self.dtype.is_floating_point or self.dtype.is_complex):
+            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+        if value and self.is_inference() and not state.inference:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        self._tracked = value
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._edge is None
+
+    @property
+    def grad_fn(self) -> Node | None:
+        return self._edge[0] if self._edge is not None else None
+
+    @property
+    def output_nr(self) -> int:
+        return self._edge[1] if self._edge is not None else 0
+
+    @property
+    def grad(self) -> Tensor | None:
+        if self._grad is None and self._edge is not None and not self._retains:
+            warnings.warn(NON_LEAF_GRAD, UserWarning, stacklevel=2)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if value is not None:
+            self._check_grad(value)
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    def _check_grad(self, value: Any) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type '"
+                            f"{type(value).__name__}'")  # fmt: skip
+        if value is self:
+            raise RuntimeError("can't assign Variable as its own grad")
+        if value.dtype is not self.dtype:
+            raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with grad_dtype "
+                               f"'{self.dtype}'. The gradient must match the tensor's grad_dtype (defaults to the "
+                               "tensor's dtype).")  # fmt: skip
+        if value.shape != self.shape:
+            raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '"
+                               f"{list(self.shape)}'. Please ensure that the gradient and the tensor are the same "
+                               "size")  # fmt: skip
+
+    def retain_grad(self) -> None:
+        """Keeps this non-leaf's gradient in `.grad`; nothing to do for a leaf. Source: Tensor.retain_grad."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self._edge is None or self._retains:
+            return
+        node, nr = self._edge
+        node.hooks().retain[nr] = weakref.ref(self)
+        self._retains = True
+
+    @property
+    def retains_grad(self) -> bool:
+        return self._retains
+
+    def _retain(self, gradient: Any, *, recorded: bool) -> None:
+        """Receives the gradient of a retaining non-leaf from the backward pass."""
+        if not recorded:
+            gradient = wrap(np.array(gradient))
+        self._grad = gradient if self._grad is None else self._grad + gradient
+
+    @property
+    def _version(self) -> int:
+        if self.is_inference():
+            raise RuntimeError("Inference tensors do not track version counter.")
+        return self._counter.version if self._counter is not None else 0
+
+    def _version_counter(self) -> VersionCounter:
+        counter = self._counter
+        if counter is None:
+            counter = self._counter = VersionCounter()
+        return counter
+
+    def _bump_version(self) -> None:
+        self._version_counter().version += 1
+
+    def _is_view(self) -> bool:
+        return self._base is not None
+
+    def register_hook(self, hook: Callable) -> RemovableHandle:
+        """`hook(grad) -> Tensor | None` runs when this tensor's gradient is known. Source: Tensor.register_hook."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._edge is None:
+            if self._hooks is None:
+                self._hooks = OrderedDict()
+            return register(self._hooks, hook)
+        node, nr = self._edge
+        return register(node.hooks().tensor.setdefault(nr, OrderedDict()), hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable) -> RemovableHandle:
+        """`hook(tensor)` runs after this leaf's `.grad` was added to."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._edge is not None:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self._post_accumulate_hooks is None:
+            self._post_accumulate_hooks = OrderedDict()
+        return register(self._post_accumulate_hooks, hook)
+
+    @property
+    def _backward_hooks(self) -> OrderedDict | None:
+        return self._hooks
+
+    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+                 inputs: Any = None) -> None:  # fmt: skip
+        """Adds d(self)/d(leaf) to every leaf's `.grad`. Source: torch.Tensor.backward."""
+        from reference_engine.autograd.backward import backward
+
+        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory without history; in-place changes through it are still counted. Source: Tensor.detach."""
+        result = Tensor._alias(self)
+        if self._inference:
+            result._inference = True
+        return result
+
+    def detach_(self) -> Tensor:
+        """Cuts this tensor itself out of its graph. Source: Tensor.detach_."""
+        if self._base is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
+                               "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
+                               "DDP buckets, and hence detach_() cannot be called on these gradients.")  # fmt: skip
+        self._edge, self._tracked, self._retains = None, False, False
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """An alias without history whose changes are not counted. Source: docs, "Variable (deprecated)"."""
+        return wrap(self._array)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self._array = value._array
+
+    # --- to and from Python ------------------------------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The one element as a Python number."""
+        if self._array.size != 1:
+            raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested Python lists, a number for a 0-d tensor."""
+        return self._array.tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The array itself, memory shared. Source: Tensor.numpy."""
+        if self.requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self._array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def cpu(self, memory_format: Any = None) -> Tensor:
+        """Itself: it is on the CPU."""
+        return self
+
+    def __bool__(self) -> bool:
+        if self._array.size != 1:
+            what = "no values" if self._array.size == 0 else "more than one value"
+            raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
+        return bool(self._array.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self._array.dtype.kind not in "iub" or self._array.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._array.item())
+
+    def __len__(self) -> int:
+        if self._array.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self._array.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self._array.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))
+
+    def __contains__(self, element: Any) -> bool:
+        return bool((self == element).any().item())
+
+    __hash__ = object.__hash__
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self._array.ndim == 0 and spec else format(str(self), spec)
+
+    def __repr__(self) -> str:
+        from reference_engine.printing import show
+
+        return show(self)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if self._edge is not None:
+            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                               "protocol at the moment. If you were attempting to deepcopy a module, this may be "
+                               "because of a torch.nn.utils.weight_norm usage, see "
+                               "https://github.com/pytorch/pytorch/pull/103001")  # fmt: skip
+        if id(self) in memo:
+            return memo[id(self)]
+        import copy
+
+        result = type(self)._adopt(wrap(self._array.copy()))
+        memo[id(self)] = result
+        result._tracked = self._tracked
+        result.__dict__.update(copy.deepcopy(self._extra_attributes(), memo))
+        if self._grad is not None:
+            result._grad = copy.deepcopy(self._grad, memo)
+        return result
+
+    def _extra_attributes(self) -> dict[str, Any]:
+        """What the user hung onto this tensor."""
+        return {k: v for k, v in self.__dict__.items() if k not in Tensor.__annotations__}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (_rebuild, (type(self), self._array, self._tracked, self._extra_attributes()))
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(object.__dir__(self)))
+
+
+def _rebuild(cls: type[Tensor], array: np.ndarray, tracked: bool, extra: dict[str, Any]) -> Tensor:
+    result = cls._adopt(wrap(array))
+    result._tracked = tracked
+    result.__dict__.update(extra)
+    return result
+
+
+def _non_leaf_flag(value: bool) -> str:
+    hint = "" if value else (" If you want to use a computed variable in a subgraph that doesn't require "
+                             "differentiation use var_no_grad = var.detach().")  # fmt: skip
+    return NON_LEAF_FLAG + hint
+
+
+def _memory(array: np.ndarray) -> int:
+    """The address where the memory behind an array starts."""
+    owner: Any = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return owner.__array_interface__["data"][0]
+
+
+class Storage:
+    """The memory behind a tensor. Source: torch.UntypedStorage."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        owner: Any = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        self._owner = owner
+
+    def data_ptr(self) -> int:
+        """The address of the first byte."""
+        return self._owner.__array_interface__["data"][0]
+
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self._owner.nbytes
+
+    size = nbytes
+    __len__ = nbytes
+
+
+__all__ = ["CPU", "Size", "Storage", "Tensor", "device", "edge_of", "leaf_edge", "run_tensor_hooks", "warn_once", "wrap"]
