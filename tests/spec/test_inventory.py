@@ -56,7 +56,7 @@ def test_a_broken_inventory_is_named(small: Folder, text: str, message: str) -> 
         inventory.rows(small.root)
 
 
-def test_the_specification_covers_known_rows_only() -> None:
+def test_the_specification_covers_known_rows_only(folder: Folder) -> None:
     """Every `covers` of the specification names a documented behaviour, and ids of rows are unique."""
     specification = load(root=REAL)
     assert inventory.unknown_covers(specification) == ()

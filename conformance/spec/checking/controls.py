@@ -15,6 +15,8 @@ from .problem import Problem
 def missing_controls(tree: ast.Module) -> Iterator[Problem]:
     """A problem for each `raises` block whose last call is made nowhere outside of `raises` blocks."""
     blocks = [node for node in ast.walk(tree) if isinstance(node, ast.With) and _expects_an_error(node)]
+    if not blocks:
+        return
     inside = {id(call) for block in blocks for statement in block.body for call in _calls(statement)}
     outside = {_name(call) for call in _calls(tree) if id(call) not in inside}
     outside |= {f"{_name(call)}_" for call in _calls(tree) if id(call) not in inside}

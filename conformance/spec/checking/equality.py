@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .problem import Problem
 
 HINT = "same(a, b) compares anywhere as an assert does; a mask is a.eq(b)"
 
 
-def comparisons(tree: ast.Module) -> Iterator[Problem]:
-    """A problem for every `==` or `!=` with a float or list literal that is not a link of an assert's own test."""
-    top = {id(link) for node in ast.walk(tree) if isinstance(node, ast.Assert) for link in links(node.test)}
-    for node in ast.walk(tree):
+def comparisons(nodes: Collection[ast.AST]) -> Iterator[Problem]:
+    """A problem for each `==` or `!=` with a float or list literal that is not a link of an assert's own test.
+
+    `nodes` are all of a program's.
+    """
+    top = {id(link) for node in nodes if isinstance(node, ast.Assert) for link in links(node.test)}
+    for node in nodes:
         if isinstance(node, ast.Compare) and id(node) not in top:
             sides = [node.left, *node.comparators]
             for operator, left, right in zip(node.ops, sides, sides[1:], strict=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .problem import Problem, near
 from .vocabulary import Vocabulary
@@ -26,15 +26,17 @@ INSTEAD = {
 }
 
 
-def check_names(tree: ast.Module, vocabulary: Vocabulary, outer: frozenset[str]) -> Iterator[Problem]:
-    """Problems with names. `outer` are the names of drawn data and parameters."""
+def check_names(
+    tree: ast.Module, nodes: Iterable[ast.AST], vocabulary: Vocabulary, outer: frozenset[str]
+) -> Iterator[Problem]:
+    """Problems with names. `nodes` are all of the tree's. `outer` are the names of drawn data and parameters."""
     module = bound_in(tree)
     for node in binders(tree):
         if isinstance(node, ast.Name | ast.FunctionDef | ast.ClassDef):
             name = node.id if isinstance(node, ast.Name) else node.name
             if name in PYTHONS - vocabulary.names:
                 yield Problem.at(node, f"'{name}' is Python's own and no name for a variable", "choose another name")
-    yield from _bindings(tree, vocabulary)
+    yield from _bindings(nodes, vocabulary)
     yield from _uses(tree, (module - (PYTHONS - vocabulary.names)) | outer | vocabulary.names, frozenset(), vocabulary)
 
 
@@ -90,9 +92,9 @@ def _outside(node: ast.AST) -> list[ast.AST]:
     return [node.generators[0].iter] if isinstance(node, COMPREHENSIONS) else []
 
 
-def _bindings(tree: ast.Module, vocabulary: Vocabulary) -> Iterator[Problem]:
+def _bindings(nodes: Iterable[ast.AST], vocabulary: Vocabulary) -> Iterator[Problem]:
     kept = vocabulary.words | {"torch"}
-    for node in ast.walk(tree):
+    for node in nodes:
         name = None
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             name = node.id

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from .names import LITERAL_ONLY
 from .problem import Problem, near
@@ -32,8 +32,8 @@ Chain = tuple[str, ...]
 class Paths:
     """Every attribute of a program, judged. After `problems()`, `used` holds the torch paths that it names."""
 
-    def __init__(self, tree: ast.Module, vocabulary: Vocabulary) -> None:
-        self.tree, self.vocabulary = tree, vocabulary
+    def __init__(self, tree: ast.Module, nodes: Collection[ast.AST], vocabulary: Vocabulary) -> None:
+        self.tree, self.nodes, self.vocabulary = tree, nodes, vocabulary
         self.used: set[str] = set()
         self.aliases: dict[str, Chain] = {"torch": ()}
         self._rooted: dict[int, tuple[ast.expr, Chain]] = {}
@@ -43,8 +43,8 @@ class Paths:
 
     def problems(self) -> Iterator[Problem]:
         """Problems with paths, attributes, and the literal names given to getattr and its kin."""
-        inner = {id(n.value) for n in ast.walk(self.tree) if isinstance(n, ast.Attribute)}
-        for node in ast.walk(self.tree):
+        inner = {id(n.value) for n in self.nodes if isinstance(n, ast.Attribute)}
+        for node in self.nodes:
             if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
                 chain = self.chain(node)
                 if chain is not None:
@@ -66,9 +66,9 @@ class Paths:
 
     def _find_aliases(self) -> None:
         """Names bound exactly once in the whole program, to a torch path."""
-        times = Counter(n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
-        times.update(n.arg for n in ast.walk(self.tree) if isinstance(n, ast.arg))
-        times.update(n.name for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.ClassDef))
+        times = Counter(n.id for n in self.nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+        times.update(n.arg for n in self.nodes if isinstance(n, ast.arg))
+        times.update(n.name for n in self.nodes if isinstance(n, ast.FunctionDef | ast.ClassDef))
         for node in self.tree.body:
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 for target, value in _pairs(node.targets[0], node.value):
@@ -80,7 +80,7 @@ class Paths:
     def _own_attributes(self) -> frozenset[str]:
         """Attribute names that the program itself sets: on its objects, in its classes, by setattr."""
         names: set[str] = set()
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and self._of_program(node.value):
                 names.add(node.attr)
             elif isinstance(node, ast.Call) and _called(node) in REGISTERING and node.args:

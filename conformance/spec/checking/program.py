@@ -36,13 +36,14 @@ def check(program: str, vocabulary: Vocabulary, outer: Iterable[str] = ()) -> Ch
         return Checked(empty, (problem,))
     except (ValueError, RecursionError, MemoryError) as error:
         return Checked(empty, (Problem(1, 1, f"not valid Python: {error}"),))
-    paths = Paths(tree, vocabulary)
+    nodes = list(ast.walk(tree))
+    paths = Paths(tree, nodes, vocabulary)
     try:
-        found = [*constructs(tree), *check_names(tree, vocabulary, frozenset(outer)), *paths.problems()]
-        found += [*comparisons(tree), *raised(tree)]
+        found = [*constructs(nodes), *check_names(tree, nodes, vocabulary, frozenset(outer)), *paths.problems()]
+        found += [*comparisons(nodes), *raised(nodes)]
     except RecursionError:
         return Checked(empty, (Problem(1, 1, "the program is nested too deeply"),))
-    names = frozenset(n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+    names = frozenset(n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
     return Checked(tree, tuple(in_characters(program, found)), tuple(sorted(paths.used)), names)
 
 
@@ -53,9 +54,9 @@ def _compile(program: str) -> None:
         compile(program, "<case>", "exec", dont_inherit=True)
 
 
-def raised(tree: ast.Module) -> Iterator[Problem]:
+def raised(nodes: Iterable[ast.AST]) -> Iterator[Problem]:
     """`raise AssertionError` would pass for an expectation that nobody records."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Raise) and node.exc is not None:
             kind = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
             if isinstance(kind, ast.Name) and kind.id == "AssertionError":

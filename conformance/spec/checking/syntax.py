@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .problem import Problem
 
@@ -46,9 +46,9 @@ INSTEAD = {
 }
 
 
-def constructs(tree: ast.Module) -> Iterator[Problem]:
-    """A problem for every construct that the language does not have."""
-    for node in ast.walk(tree):
+def constructs(nodes: Iterable[ast.AST]) -> Iterator[Problem]:
+    """Among a program's nodes, a problem for every construct that the language does not have."""
+    for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield Problem.at(node, "import is not part of the program language", _instead_of_import(node))
         elif isinstance(node, ast.arg) and node.annotation is not None:
