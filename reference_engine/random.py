@@ -15,6 +15,9 @@ from reference_engine.state import process
 from reference_engine.tensor import Tensor, wrap
 
 
+MASK = 2**64 - 1
+
+
 class Generator:
     """A source of random numbers. Source: torch.Generator."""
 
@@ -26,7 +29,7 @@ class Generator:
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream that belongs to `seed`."""
         self._seed = int(seed)
-        self._numpy = np.random.Generator(np.random.Philox(self._seed & (2**64 - 1)))
+        self._numpy = np.random.Generator(np.random.Philox(self._seed & MASK))
         return self
 
     def seed(self) -> int:
@@ -39,13 +42,22 @@ class Generator:
         """The seed the stream was started with."""
         return self._seed
 
-    def get_state(self) -> Any:
-        """What `set_state` needs to continue from here."""
-        return self._numpy.bit_generator.state
+    def get_state(self) -> Tensor:
+        """A byte tensor from which `set_state` continues: counter, key, buffer, and the positions in it."""
+        saved: Any = self._numpy.bit_generator.state
+        inner = saved["state"]
+        words = [*inner["counter"], *inner["key"], *saved["buffer"], saved["buffer_pos"], saved["has_uint32"],
+                 saved["uinteger"], self._seed & MASK]  # fmt: skip
+        return wrap(np.array(words, np.uint64).view(np.uint8))
 
-    def set_state(self, state: Any) -> Generator:
+    def set_state(self, state: Tensor) -> Generator:
         """Continues from a saved state."""
-        self._numpy.bit_generator.state = state
+        words = np.ascontiguousarray(state._array).view(np.uint64)
+        position, has_uint32, uinteger, seed = (int(w) for w in words[10:])
+        self._seed = seed
+        self._numpy.bit_generator.state = {
+            "bit_generator": "Philox", "state": {"counter": words[:4], "key": words[4:6]}, "buffer": words[6:10],
+            "buffer_pos": position, "has_uint32": has_uint32, "uinteger": uinteger}  # fmt: skip
         return self
 
 
@@ -67,14 +79,14 @@ def initial_seed() -> int:
     return process.generator.initial_seed()
 
 
-def get_rng_state() -> Any:
+def get_rng_state() -> Tensor:
     """The default generator's state. Source: torch.get_rng_state."""
     return process.generator.get_state()
 
 
-def set_rng_state(state: Any) -> None:
+def set_rng_state(new_state: Tensor) -> None:
     """Restores the default generator's state. Source: torch.set_rng_state."""
-    process.generator.set_state(state)
+    process.generator.set_state(new_state)
 
 
 def numpy_generator(generator: Generator | None = None) -> np.random.Generator:
