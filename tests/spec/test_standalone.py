@@ -182,3 +182,16 @@ def test_scripts_of_the_specification_hold() -> None:
                 assert out.getvalue() == "OK\n"
     torch.set_warn_always(always)
     assert failed == []
+
+
+def test_the_script_compares_as_the_kit_does() -> None:
+    """The tolerances written in scripts are the kit's own."""
+    pytest.importorskip("torch")
+    from conformance.language.numeric import PRECISIONS
+    from conformance.spec.prelude import PIECES
+
+    names: dict[str, object] = {}
+    exec("import torch\n" + PIECES["same"].text, names)
+    table = {str(dtype).removeprefix("torch."): pair for dtype, pair in names["TOLERANCE"].items()}  # type: ignore[attr-defined]
+    assert table
+    assert all((PRECISIONS[name].rtol, PRECISIONS[name].atol) == pair for name, pair in table.items())
