@@ -16,12 +16,14 @@ import numpy as np
 from conformance.arrays import decode
 from conformance.case import Case
 from conformance.outcome import Measure, Observation, Outcome, Plain, TensorValue
-from conformance.records import Difference, EngineInfo, Result, Verdict
+from conformance.records import FAILING, Difference, EngineInfo, Result, Verdict
 from conformance.running import shown
 from conformance.running.process import Died
 from conformance.running.states import States
 
 REFERENCE, TORCH = "reference", "torch"
+BUILT_IN = (REFERENCE, TORCH)
+BLOCKING: frozenset[Verdict] = FAILING | {"blocked", "waived"}  # of a needed case: what needs it is blocked
 
 
 def judge(case: Case, end: Outcome | Died, oracle: Outcome | None, engine: EngineInfo, against: str | None) -> Result:
@@ -53,6 +55,16 @@ def judge(case: Case, end: Outcome | Died, oracle: Outcome | None, engine: Engin
 def usable(end: Outcome | Died | None) -> bool:
     """Whether an outcome can be an oracle: the program ran to its end."""
     return isinstance(end, Outcome) and end.error is None and not end.missing
+
+
+def blocked(case: Case, engine: EngineInfo, need: str) -> Result:
+    """The result of a case that builds on a failing one. What it observed, if it ran, is not shown: it says nothing."""
+    return Result(case.name, engine.name, engine.device, "blocked", reason=f"needs {need}, which does not pass")
+
+
+def conforms(result: Result) -> bool:
+    """Whether a result is one that a conforming engine may have. The built-in engines must spell every name."""
+    return result.verdict not in FAILING and not (result.verdict == "unsupported" and result.engine in BUILT_IN)
 
 
 def _verdict(end: Outcome, differs: bool) -> Verdict:

@@ -15,15 +15,13 @@ from conformance import __version__
 from conformance.case import Case
 from conformance.errors import ResultsError
 from conformance.outcome import Outcome
-from conformance.records import FAILING, EngineInfo, Record, Result, Results, Run, SpecInfo, Summary, Verdict
-from conformance.running.judge import judge, usable
+from conformance.records import EngineInfo, Record, Result, Results, Run, SpecInfo, Summary, Verdict
+from conformance.running.judge import BLOCKING, blocked, judge, usable
 from conformance.running.plan import Plan
 from conformance.running.pool import Pool
 from conformance.running.process import Died, Key
 from conformance.running.shown import case_info
 from conformance.running.waivers import Waivers
-
-BLOCKING: frozenset[Verdict] = FAILING | {"blocked", "waived"}
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,9 @@ class Session:
     def _judge(self, case: Case, key: Key) -> Result:
         info = self.infos[key]
         end = self._ends[case.name][key]
-        if (need := self._blocked_by(case, key)) is not None or end is None:
-            return Result(case.name, info.name, info.device, "blocked", reason=f"needs {need}, which does not pass")
+        need = self._blocked_by(case, key)
+        if need is not None or end is None:
+            return blocked(case, info, need or "")
         oracle, against = self._oracle(case, key)
         return self.waivers.apply(judge(case, end, oracle, info, against))
 
