@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from conformance.cli.failure import explain, reproduce
-from conformance.records import FAILING, VERDICTS, Result, Results, Run, Verdict
+from conformance.records import FAILING, VERDICTS, Result, Run, Verdict
+from conformance.results import Results
 from reports.explain import headline
 from reports.text import clean
 

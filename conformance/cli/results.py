@@ -11,7 +11,8 @@ from rich.console import Console
 
 from conformance.cli import printing
 from conformance.cli.output import format_of, render_to, writable
-from conformance.records import Record, Result, Results, read
+from conformance.records import Record, Result
+from conformance.results import Results, read
 from reports.explain import headline
 
 FILE = click.Path(path_type=Path)

@@ -18,7 +18,8 @@ from conformance.cli import INTERRUPTED, printing
 from conformance.cli.choose import Chosen, choose
 from conformance.cli.output import render_to, writable
 from conformance.errors import ResultsError, RunError, UsageError
-from conformance.records import Result, Results, SpecInfo, Writer, read
+from conformance.records import Result, SpecInfo
+from conformance.results import Results, Writer, read
 from conformance.running import profiles, waivers
 from conformance.running.judge import BUILT_IN, conforms
 from conformance.running.plan import Plan, plan

@@ -101,7 +101,7 @@ def _who(case: Case, engine: EngineInfo, result: Result, kept: bool) -> None:
 def _broken(case: Case, seen: Observation) -> Difference:
     """A written expectation that does not hold."""
     return Difference(
-        where=seen.what,
+        where=seen.what if seen.note is None else f"{seen.what} ({seen.note})",
         line=seen.line,
         expected=shown.shown(seen.expected),
         observed=seen.error if seen.error is not None else shown.shown(seen.value),

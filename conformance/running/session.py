@@ -15,7 +15,8 @@ from conformance import __version__
 from conformance.case import Case
 from conformance.errors import ResultsError
 from conformance.outcome import Outcome
-from conformance.records import EngineInfo, Record, Result, Results, Run, SpecInfo, Summary, Verdict
+from conformance.records import EngineInfo, Record, Result, Run, SpecInfo, Summary, Verdict
+from conformance.results import Results
 from conformance.running.judge import BLOCKING, blocked, judge, usable
 from conformance.running.plan import Plan
 from conformance.running.pool import Pool

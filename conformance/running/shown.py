@@ -19,7 +19,7 @@ SAFE_INTEGER = 2**63
 
 
 def shown(value: Plain) -> Any:
-    """A plain value as a JSON value. Non-finite numbers are left to `records.encode`, which writes them as strings."""
+    """A plain value as a JSON value. Non-finite numbers are left to `results.encode`, which writes them as strings."""
     match value:
         case None | bool() | float():
             return value
