@@ -89,7 +89,7 @@ class Specification:
     def _near(self, pattern: str) -> str | None:
         chapters = list(dict.fromkeys(case.chapter for case in self.cases))
         families = list(dict.fromkeys(case.name.partition("[")[0] for case in self.cases))
-        close = difflib.get_close_matches(pattern, chapters + families + list(self.by_name), n=3, cutoff=0.6)
+        close = difflib.get_close_matches(pattern, {*chapters, *families, *self.by_name}, n=3, cutoff=0.6)
         if not close and "/" not in pattern:
             close = [name for name in families if name.partition("/")[2] == pattern][:3]
         if close:

@@ -1,0 +1,3 @@
+"""pytester, for tests that run pytest."""
+
+pytest_plugins = ["pytester"]
