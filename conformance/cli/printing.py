@@ -74,6 +74,7 @@ def closing(out: Console, results: Results, options: Iterable[str] = ()) -> None
         _listed(out, heading, [r for r in results.results.values() if r.verdict == verdict])
     _unsupported(out, results.results.values())
     _notes(out, results.results.values())
+    _uncompared(out, results)
     out.print(table(results))
     if results.summary is None:
         say(out, f"unfinished: {len(results.results)} of {results.due} results", "bold yellow")
@@ -115,6 +116,15 @@ def _notes(out: Console, found: Iterable[Result]) -> None:
     for result in found:
         if result.verdict == "pass" and result.reason:
             say(out, f"note: {result.case} on {result.engine}: {result.reason}", "yellow")
+
+
+def _uncompared(out: Console, results: Results) -> None:
+    """Cases whose final state was compared with nothing, since the oracle's own run of them was of no use."""
+    found = [r for r in results.results.values() if r.engine != results.run.oracle and r.oracle is None]
+    cases = [r.case for r in found if r.verdict in ("pass", "fail", "waived")]
+    if cases:
+        names = ", ".join(dict.fromkeys(cases))
+        say(out, f"note: {results.run.oracle}'s own run was of no use, final states not compared: {names}", "yellow")
 
 
 def table(results: Results) -> Table:

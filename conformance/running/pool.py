@@ -11,7 +11,7 @@ import contextlib
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from conformance.case import Case
@@ -44,8 +44,9 @@ class Pool:
         jobs: int = 1,
         timeout: float = 60.0,
         import_timeout: float = 300.0,
-        isolate: bool = False,
+        isolate: Collection[Key] = (),
     ) -> None:
+        """jobs: workers at work at a time. timeouts in seconds. isolate: engines with a process for each case."""
         self.keys = list(dict.fromkeys(keys))
         self.jobs, self.timeout, self.import_timeout, self.isolate = jobs, timeout, import_timeout, isolate
         self.infos: dict[Key, EngineInfo] = {}
@@ -106,7 +107,7 @@ class Pool:
             if worker.cases:
                 self._send(worker, wanted)
         while sum(w.busy for w in self.workers) < self.jobs and (free := self._next()) is not None:
-            free.lease = 1 if self.isolate else LEASE
+            free.lease = 1 if free.key in self.isolate else LEASE
             self._send(free, wanted)
 
     def _next(self) -> Worker | None:
@@ -118,7 +119,7 @@ class Pool:
             for worker in mine:
                 if not worker.busy:
                     return worker
-            if not mine or self.isolate or self._pays(key, len(mine)):
+            if not mine or key in self.isolate or self._pays(key, len(mine)):
                 return self._employ(key)
         return None
 
@@ -131,7 +132,7 @@ class Pool:
 
     def _send(self, worker: Worker, wanted: Callable[[Key, Case], bool]) -> None:
         queue = self.queues[worker.key]
-        window = 1 if self.isolate else WINDOW
+        window = 1 if worker.key in self.isolate else WINDOW
         while worker.ready and queue and worker.lease > 0 and len(worker.cases) < window:
             case = queue.popleft()
             if wanted(worker.key, case):
@@ -206,7 +207,7 @@ class Pool:
                 self._case_seconds[worker.key] += seconds
                 self._answered[worker.key] += 1
                 self._finished.append(Finished(worker.key, case, outcome))
-                if self.isolate:
+                if worker.key in self.isolate:
                     self._discard(worker)
 
     def _give_up(self, worker: Worker, limit: float) -> None:

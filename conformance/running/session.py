@@ -27,7 +27,10 @@ from conformance.running.waivers import Waivers
 
 @dataclass(frozen=True)
 class Options:
-    """How cases are run; timeouts in seconds, `import_timeout` for importing an engine."""
+    """How cases are run; timeouts in seconds, `import_timeout` for importing an engine.
+
+    isolate: a process for each case of the engines that are judged; an oracle that is not judged keeps its worker.
+    """
 
     jobs: int = 1
     timeout: float = 60.0
@@ -50,7 +53,14 @@ class Session:
     waivers: Waivers = field(default_factory=Waivers)
 
     def __post_init__(self) -> None:
-        self._pool = Pool([*self.oracles, *self.keys], **vars(self.options))
+        how = self.options
+        self._pool = Pool(
+            [*self.oracles, *self.keys],
+            jobs=how.jobs,
+            timeout=how.timeout,
+            import_timeout=how.import_timeout,
+            isolate=self.keys if how.isolate else (),
+        )
         self._ends: dict[str, dict[Key, Outcome | Died | None]] = defaultdict(dict)
         self._verdicts: dict[tuple[str, Key], Verdict] = {}
         self._announced: set[str] = set()
