@@ -97,14 +97,14 @@ for _name, _method in METHODS.items():
 
 globals().update(registry.functions)
 # After the operators, so that these names are the types and not the casts.
-bool, float, int = dtypes.bool_, float32, int32  # noqa: A001
+bool, float, int = dtypes.bool_, float32, int32
 
 from reference_engine import nn, optim, utils  # noqa: E402
 
 
 def set_warn_always(b: Any) -> None:
     """Whether warnings that torch gives once per process are given every time. Source: torch.set_warn_always."""
-    process.warn_always = not not b
+    process.warn_always = b is True
 
 
 def is_warn_always_enabled() -> Any:

@@ -403,6 +403,9 @@ class Tensor:
     @data.setter
     def data(self, value: Tensor) -> None:
         self._array = value._array
+        accumulator = self._accumulator() if self._accumulator is not None else None
+        if accumulator is not None:
+            accumulator.shape, accumulator.dtype = self._array.shape, self._array.dtype
 
     # --- to and from Python ------------------------------------------------------------------------------------
 

@@ -6,14 +6,13 @@ Source: torch.autograd.backward, torch.autograd.grad.
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from reference_engine.autograd.graph import GradientEdge
-from reference_engine.state import state, warn_once
+from reference_engine.state import warn_once
 from reference_engine.tape.backward import run_backward
 from reference_engine.tape.node import Edge, edge_of
 from reference_engine.tensor import Tensor, wrap
@@ -41,7 +40,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         grad_tensors = grad_variables
     targets = _backward_inputs(inputs)
     roots = _sequence(tensors)
-    seeds = _seeds(roots, _matching(grad_tensors, roots))
+    roots, given = _without_constants(roots, _matching(grad_tensors, roots))
+    seeds = _seeds(roots, given)
     edges = _root_edges(roots)
     if create_graph:
         warn_once("create_graph", CYCLE)
@@ -97,6 +97,13 @@ def _matching(grads: Any, roots: tuple) -> tuple:
     return given
 
 
+def _without_constants(roots: tuple, grads: tuple) -> tuple[tuple, tuple]:
+    """Leaves out roots that do not require grad and come with None, as documented, next to at least one that does."""
+    kept = [(r, g) for r, g in zip(roots, grads, strict=True)
+            if g is not None or not isinstance(r, Tensor) or r.requires_grad]  # fmt: skip
+    return (tuple(r for r, _ in kept), tuple(g for _, g in kept)) if kept else (roots, grads)
+
+
 def _seeds(roots: tuple, grads: tuple) -> list[Tensor]:
     """The gradient that each root starts with: ones for one element, else what was given, shape checked."""
     seeds = []
@@ -120,7 +127,7 @@ def _seeds(roots: tuple, grads: tuple) -> list[Tensor]:
 
 def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
     if isinstance(root, Tensor) and not root.requires_grad:
-        return wrap(np.ones(shape, dtype))  # refused with its own message by _root_edges
+        return wrap(np.ones(shape, dtype))  # _root_edges refuses it, with its own message
     if int(np.prod(shape)) != 1:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
     if dtype.kind not in "f":
@@ -195,4 +202,3 @@ def _backward_inputs(inputs: Any) -> list[Edge] | None:
     return targets
 
 
-__all__ = ["OrderedDict", "backward", "grad", "state"]

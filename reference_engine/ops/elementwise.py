@@ -54,7 +54,7 @@ atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x *
 sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
 erf        = elementwise("erf",             special.erf,           "1.1283791670955126 * exp(-(x * x))", numeric="float")
 erfc       = elementwise("erfc",            special.erfc,          "-1.1283791670955126 * exp(-(x * x))", numeric="float")
-relu       = elementwise("relu",            lambda x: np.maximum(x, 0), "heaviside(y)")
+relu       = elementwise("relu",            lambda x: np.maximum(x, 0), "y > 0")
 floor      = elementwise("floor",           np.floor,              "0")
 ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
@@ -91,7 +91,6 @@ def _float_like(x: Any, value: Any) -> Any:
     return np.asarray(value).astype(dtype)
 
 
-_mask_word("heaviside", lambda y: _float_like(y, np.greater(y, 0)))
 # Half at a tie: the subgradient that torch documents for maximum and minimum.
 _mask_word("prefer", lambda a, b: _float_like(a, np.greater(a, b) + 0.5 * np.equal(a, b)))
 _mask_word("sign_of", lambda x: _float_like(x, np.sign(x)))

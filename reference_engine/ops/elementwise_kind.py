@@ -16,17 +16,18 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.inplace import in_place
-from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _tensor_at, camel
+from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_at, _tensor_at, camel, conj, is_complex
 from reference_engine.state import state
 from reference_engine.tape.node import leaf_edge, next_sequence_number
-from reference_engine.tape.saved import FREED, FREED_MESSAGE, Saved, read_array, save_input
+from reference_engine.tape.saved import FREED, FREED_MESSAGE, VersionCounter, read_array, save_input
 from reference_engine.tensor import Tensor, new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
-ndarray = np.ndarray
+ndarray, asarray = np.ndarray, np.asarray
+NUMBER_TYPES = frozenset(NUMBERS)
 NAMES = {1: ("x",), 2: ("a", "b"), 3: ("a", "b", "c")}
 SAVED_NAMES = {1: ("self",), 2: ("self", "other"), 3: ("self", "other", "third")}
 
@@ -43,95 +44,89 @@ def mentions(partial: str | None, name: str) -> bool:
 
 
 class ElementwiseNode(OpNode):
-    """A node of an elementwise operator: `saved` has an entry per input and one for y."""
+    """A node of an elementwise operator: `saved` has an entry per input and one for y, or is empty."""
 
     rules_over_arrays: tuple[Callable | None, ...]
     rules_over_tensors: tuple[Callable | None, ...]
 
-    def values(self, over_arrays: bool, scalar: bool) -> list[Any]:
-        """The saved entries, read."""
+    def values(self, read: Callable) -> list[Any]:
+        """The saved entries, read; None for what was not saved."""
         if self.saved is FREED:
             raise RuntimeError(FREED_MESSAGE)
-        if not over_arrays:
-            return [_tensor_at(self, i) for i in range(len(self.saved))]
-        values: list[Any] = []
+        return [read(self, i) for i in range(len(self.saved))] or [None] * (len(self.edges) + 1)
+
+    def free(self) -> None:
         for entry in self.saved:
-            if type(entry) is Tensor and (entry._counter is None or entry._counter.version == 0):
-                value: Any = entry._array
-            else:
-                value = read_array(entry, self)
-            # Arithmetic of NumPy scalars is many times faster than that of 0-d arrays.
-            values.append(value[()] if scalar and type(value) is ndarray and value.ndim == 0 else value)
-        return values
+            if entry is not None and type(entry) not in NUMBER_TYPES:
+                self.saved = FREED
+                return
 
-    def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
-        g = grads[0]
+    def arrays(self, grads: tuple, needed: Sequence[Any]) -> tuple:
+        return self.apply(grads[0], needed, self.rules_over_arrays, _array_at, np.conj)
+
+    def tensors(self, grads: tuple, needed: Sequence[Any]) -> tuple:
+        return self.apply(grads[0], needed, self.rules_over_tensors, _tensor_at, conj)
+
+    def apply(self, g: Any, needed: Sequence[Any], rules: tuple, read: Callable, conj: Callable) -> tuple:
+        """The rules of the inputs that are wanted; J^H g = conj(J^T conj g)."""
         if g is None:
             return (None,) * len(self.edges)
-        values = self.values(True, type(g) is not ndarray)
-        if g.dtype.kind == "c":
-            g = np.conj(g)
-            return tuple(
-                [np.conj(rule(g, *values)) if want and rule is not None else None
-                 for rule, want in zip(self.rules_over_arrays, needed, strict=True)]
-            )  # fmt: skip
-        return tuple(
-            [rule(g, *values) if want and rule is not None else None
-             for rule, want in zip(self.rules_over_arrays, needed, strict=True)]
-        )  # fmt: skip
-
-    def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
-        g = grads[0]
-        if g is None:
-            return (None,) * len(self.edges)
-        values = self.values(False, False)
-        conj = registry.TENSOR_WORDS["conj"]
-        conjugate = g._array.dtype.kind == "c"
+        values = self.values(read)
+        conjugate = is_complex(g)
         g = conj(g) if conjugate else g
-        results = [rule(g, *values) if want and rule is not None else None
-                   for rule, want in zip(self.rules_over_tensors, needed, strict=True)]  # fmt: skip
-        return tuple(conj(r) if conjugate and r is not None else r for r in results)
+        results = [rule(g, *values) if want and rule is not None else None for rule, want in zip(rules, needed, strict=True)]
+        return tuple([conj(r) if r is not None else None for r in results] if conjugate else results)
 
 
 class UnaryNode(ElementwiseNode):
-    """One input: the hot case written out."""
+    """One input: the common case, over real arrays, written out."""
 
-    def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
-        g = grads[0]
-        if g is None or g.dtype.kind == "c" or not needed[0]:
+    def arrays(self, grads: tuple, needed: Sequence[Any]) -> tuple:
+        g, saved = grads[0], self.saved
+        if g is None or saved is FREED or g.dtype.kind == "c" or not needed[0]:
             return ElementwiseNode.arrays(self, grads, needed)
-        x, y = self.values(True, type(g) is not ndarray)
+        if not saved:
+            return (self.rules_over_arrays[0](g, None, None),)
+        x, y = saved
+        if x is not None:
+            x = x._array if type(x) is Tensor and x._counter is None else read_array(x, self)
+        if y is not None:
+            y = y[0] if type(y) is tuple and not y[1].version else read_array(y, self)
+        if type(g) is not ndarray:
+            # Arithmetic of NumPy scalars is many times faster than that of 0-d arrays.
+            x, y = scalar(x), scalar(y)
         return (self.rules_over_arrays[0](g, x, y),)
 
 
 class BinaryNode(ElementwiseNode):
-    """Two inputs: the hot case written out."""
+    """Two inputs: the common case, over real arrays, written out."""
 
-    def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
-        g = grads[0]
-        saved = self.saved
+    def arrays(self, grads: tuple, needed: Sequence[Any]) -> tuple:
+        g, saved = grads[0], self.saved
         if g is None or saved is FREED or g.dtype.kind == "c":
             return ElementwiseNode.arrays(self, grads, needed)
-        a, b, y = saved
-        if type(a) is Tensor and a._counter is None:
-            a = a._array
-        elif a is not None:
-            a = read_array(a, self)
-        if type(b) is Tensor and b._counter is None:
-            b = b._array
-        elif b is not None:
-            b = read_array(b, self)
-        if y is not None:
-            y = read_array(y, self)
-        if type(g) is not ndarray:
-            a = a[()] if type(a) is ndarray and a.ndim == 0 else a
-            b = b[()] if type(b) is ndarray and b.ndim == 0 else b
-            y = y[()] if type(y) is ndarray else y
         rule_a, rule_b = self.rules_over_arrays
+        if saved:
+            a, b, y = saved
+            if a is not None:
+                a = a._array if type(a) is Tensor and a._counter is None else read_array(a, self)
+            if b is not None:
+                b = b._array if type(b) is Tensor and b._counter is None else read_array(b, self)
+            if y is not None:
+                y = y[0] if type(y) is tuple and not y[1].version else read_array(y, self)
+            if type(g) is not ndarray:
+                a, b, y = scalar(a), scalar(b), scalar(y)
+        else:
+            a = b = y = None
         return (
             rule_a(g, a, b, y) if needed[0] and rule_a is not None else None,
             rule_b(g, a, b, y) if needed[1] and rule_b is not None else None,
         )
+
+
+def scalar(value: Any) -> Any:
+    """A 0-d array as a NumPy scalar; anything else itself."""
+    return value[()] if type(value) is ndarray and value.ndim == 0 else value
 
 
 class Elementwise(Operator):
@@ -180,10 +175,6 @@ class Elementwise(Operator):
             return common.type(x)
         return np.asarray(x)
 
-    def save(self, edges: tuple, inputs: tuple, outs: tuple[Tensor, ...], node: OpNode) -> tuple:
-        entries = super().save(edges, inputs, outs, node)
-        return entries or (None,) * (len(inputs) + 1)
-
 
 def elementwise(name: str, ufunc: Callable, *partials: str | None, numeric: str = "num", node: str | None = None,
                 saved_names: Sequence[str] | None = None, inplace: bool = True, method: bool = True,
@@ -212,15 +203,17 @@ def _unary(op: Elementwise) -> Any:
     """The callable of a unary operator, with its short path."""
     ufunc, node_class, long = op.ufunc, op.node, op.__call__
     keeps_x, keeps_y = 0 in op.uses[0], 1 in op.uses[0]
-    short = isinstance(ufunc, np.ufunc)
 
     def call(input: Any, *, out: Any = None) -> Any:
-        if type(input) is Tensor and short and out is None and state.plain:
+        if type(input) is Tensor and out is None and state.plain:
             x = input._array
             d = x.dtype
             if d is F32 or d is F64:
                 result = new(Tensor)
-                array = result._array = ufunc(x, out=...)
+                array = ufunc(x)
+                if type(array) is not ndarray:
+                    array = asarray(array)
+                result._array = array
                 result._counter = result._edge = None
                 result._tracked = False
                 edge = input._edge
@@ -235,7 +228,11 @@ def _unary(op: Elementwise) -> Any:
                     saved = None
                     if keeps_x:
                         saved = input if input._counter is None else save_input(input)
-                    node.saved = (saved, Saved(result, 0) if keeps_y else None)
+                    if keeps_y:
+                        counter = result._counter = VersionCounter()
+                        node.saved = (saved, (array, counter))
+                    elif keeps_x:
+                        node.saved = (saved, None)
                 return result
         if not isinstance(input, Tensor) and isinstance(input, NUMBERS):
             raise _input_error(op.name, "input", input)
@@ -250,16 +247,19 @@ def _binary(op: Elementwise) -> Any:
     rule_a, rule_b = op.uses
     a_for_a, b_for_a, y_for_a = (i in rule_a for i in range(3))
     a_for_b, b_for_b, y_for_b = (i in rule_b for i in range(3))
+    saves, keeps_y = bool(rule_a | rule_b), y_for_a or y_for_b
     differentiable = op.partials[0] is not None and op.partials[1] is not None
-    short = isinstance(ufunc, np.ufunc) and differentiable
 
     def call(input: Any, other: Any, *, out: Any = None) -> Any:
-        if type(input) is Tensor and type(other) is Tensor and short and out is None and state.plain:
+        if type(input) is Tensor and type(other) is Tensor and differentiable and out is None and state.plain:
             x, y = input._array, other._array
             d = x.dtype
             if d is y.dtype and (d is F32 or d is F64):
                 result = new(Tensor)
-                array = result._array = ufunc(x, y, out=...)
+                array = ufunc(x, y)
+                if type(array) is not ndarray:
+                    array = asarray(array)
+                result._array = array
                 result._counter = result._edge = None
                 result._tracked = False
                 edge_a = input._edge
@@ -268,23 +268,23 @@ def _binary(op: Elementwise) -> Any:
                 edge_b = other._edge
                 if edge_b is None and other._tracked:
                     edge_b = leaf_edge(other)
-                if edge_a is not None:
-                    keep_a = a_for_a or (a_for_b and edge_b is not None)
-                    keep_b = b_for_a or (b_for_b and edge_b is not None)
-                elif edge_b is not None:
-                    keep_a, keep_b = a_for_b, b_for_b
-                else:
+                if edge_a is None and edge_b is None:
                     return result
                 node = new(node_class)
                 node.sequence_number = next_sequence_number()
                 node.edges = (edge_a, edge_b)
                 node.shape, node.dtype = array.shape, d
                 result._edge = (node, 0)
-                node.saved = (
-                    (input if input._counter is None else save_input(input)) if keep_a else None,
-                    (other if other._counter is None else save_input(other)) if keep_b else None,
-                    Saved(result, 0) if y_for_a or y_for_b else None,
-                )
+                if saves:
+                    saved_a = saved_b = saved_y = None
+                    if (a_for_a and edge_a is not None) or (a_for_b and edge_b is not None):
+                        saved_a = input if input._counter is None else save_input(input)
+                    if (b_for_a and edge_a is not None) or (b_for_b and edge_b is not None):
+                        saved_b = other if other._counter is None else save_input(other)
+                    if keeps_y:
+                        counter = result._counter = VersionCounter()
+                        saved_y = (array, counter)
+                    node.saved = (saved_a, saved_b, saved_y)
                 return result
         return _into(long(input, other), out)
 

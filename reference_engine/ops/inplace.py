@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.tape.saved import Saved
 from reference_engine.tape.views import check_inplace, rebase
 from reference_engine.tensor import Tensor
 
@@ -71,9 +72,9 @@ def _own_saved_output(result: Tensor, target: Tensor) -> None:
     if target._array.dtype != result._array.dtype and node.outputs == 1:
         node.dtype = target._array.dtype
     saved = getattr(node, "saved", ())
-    if not isinstance(saved, tuple):
-        return
-    for entry in saved:
-        if getattr(entry, "nr", None) == nr and entry.unpack is None:
-            entry.array, entry.counter = target._array, target._version_counter()
-            entry.version = entry.counter.version
+    if isinstance(saved, tuple) and saved:
+        node.saved = tuple(Saved(target, nr) if _is_output(entry, nr) else entry for entry in saved)
+
+
+def _is_output(entry: Any, nr: int) -> bool:
+    return type(entry) is tuple or (getattr(entry, "nr", None) == nr and entry.unpack is None)

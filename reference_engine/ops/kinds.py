@@ -89,7 +89,8 @@ class OpNode(Node):
     def free(self) -> None:
         if self.saved is not FREED and self.holds_arrays():
             self.saved = FREED
-            self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}
+            if self.params:
+                self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}
 
     def holds_arrays(self) -> bool:
         """Whether there is anything to free: a graph that saved nothing can be run through again."""

@@ -165,16 +165,7 @@ class Pass:
             if not needed[i]:
                 self.skip(edge)
                 continue
-            result = results[i]
-            if result is not None:
-                following, nr = edge
-                if following.outputs == 1:
-                    shape, dtype = following.shape, following.dtype
-                else:
-                    shape, dtype = following.shape[nr], following.dtype[nr]
-                if result.shape != shape or (result._array if self.recorded else result).dtype is not dtype:
-                    result = fit(result, shape, dtype, node, i)
-            self.deliver(edge, result)
+            self.deliver(edge, self.fitted(results[i], edge, node))
 
     def before(self, node: Node, hooks: NodeHooks, grads: tuple) -> tuple:
         """Tensor hooks of the node's outputs, then the gradients that outputs retain."""
@@ -238,25 +229,75 @@ class Pass:
         """The whole pass."""
         for edge, seed in zip(roots, seeds, strict=True):
             self.deliver(edge, seed)
-        waiting, run_node = self.waiting, self.run_node
+        if self.recorded or self.needed is not None or state.anomaly:
+            self.run_general(order)
+        else:
+            self.run_plain(order)
+
+    def run_general(self, order: list[Node]) -> None:
+        """All nodes, whatever is asked."""
         for node in order:
-            if node in waiting:
-                run_node(node)
+            if node in self.waiting:
+                self.run_node(node)
             else:
-                for edge in node.edges:
-                    if edge is not None:
-                        self.skip(edge)
+                self.pass_by(node)
+
+    def pass_by(self, node: Node) -> None:
+        """A node that nothing reached delivers nothing."""
+        for edge in node.edges:
+            if edge is not None:
+                self.skip(edge)
+
+    def run_plain(self, order: list[Node]) -> None:
+        """The common case written out: arrays, every gradient wanted. Does what run_general does, with less to ask."""
+        waiting, pending, keep_graph = self.waiting, self.pending, self.keep_graph
+        for node in order:
+            if node not in waiting:
+                self.pass_by(node)
+                continue
+            if node._hooks is not None or node.outputs != 1:
+                self.run_node(node)
+                continue
+            edges = node.edges
+            results = node.arrays((waiting.pop(node),), edges)
+            if not keep_graph:
+                node.free()
+            for edge, result in zip(edges, results):  # noqa: B905 - of equal length by construction
+                if edge is None:
+                    continue
+                following, nr = edge
+                if result is None or following.outputs != 1:
+                    self.deliver(edge, self.fitted(result, edge, node))
+                    continue
+                if result.dtype is not following.dtype or result.shape != following.shape:
+                    result = self.fitted(result, edge, node)
+                present = waiting.get(following)
+                waiting[following] = result if present is None else present + result
+                if type(following) is AccumulateGrad:
+                    left = pending[following] = pending[following] - 1
+                    if not left:
+                        self.finish_leaf(following)
+
+    def fitted(self, result: Any, edge: Edge, node: Node) -> Any:
+        """A gradient in the shape and dtype of what the edge leads to."""
+        if result is None:
+            return None
+        following, nr = edge
+        shape, dtype = following.output_shape(nr), following.output_dtype(nr)
+        if result.shape == shape and (result._array if self.recorded else result).dtype is dtype:
+            return result
+        return fit(result, shape, dtype, node)
 
 
-def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node, index: int) -> Any:
+def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node) -> Any:
     """Brings a gradient to the shape and dtype of what it is for. Works on arrays and on tensors alike."""
     from reference_engine.ops.shapes import sum_to_shape
     from reference_engine.ops.types import cast
 
     if gradient.shape != shape:
         if not _broadcasts_to(shape, gradient.shape):
-            raise RuntimeError(f"Function {node.name()} returned an invalid gradient at index {index} - got "
-                               f"{list(gradient.shape)} but expected shape compatible with {list(shape)}")  # fmt: skip
+            raise RuntimeError(f"Function {node.name()} returned an invalid gradient - got {list(gradient.shape)} but "
+                               f"expected shape compatible with {list(shape)}")  # fmt: skip
         gradient = sum_to_shape(gradient, shape=tuple(shape))
     present = gradient._array.dtype if hasattr(gradient, "_array") else gradient.dtype
     if present != dtype:

@@ -161,18 +161,11 @@ class AccumulateGrad(Node):
 
     def __init__(self, variable: Tensor) -> None:
         self.variable = variable
+        self.shape, self.dtype = variable._array.shape, variable._array.dtype
         self.sequence_number = 1 << 62  # runs as soon as its gradient is complete
 
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.variable._array.shape
-
-    @property
-    def dtype(self) -> np.dtype:  # type: ignore[override]
-        return self.variable._array.dtype
 
     def __call__(self, *grads: Tensor | None) -> None:
         from reference_engine.tape.accumulate import accumulate

@@ -2,7 +2,8 @@
 
 Law: a saved tensor may be read only while its version is the one it was saved at. An input is kept as the tensor
 itself; an output is kept as its array and version counter, never as the tensor, which would close a cycle through
-its node. Source: torch notes/autograd, "Saved tensors" and "In-place correctness checks".
+its node. The common cases are kept bare: an input at version 0 as that tensor, a node's only output at version 0 as
+the pair (array, counter). Source: torch notes/autograd, "Saved tensors" and "In-place correctness checks".
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 class VersionCounter:
     """Counts in-place changes of a storage; shared by a tensor, its views and its detached aliases."""
 
-    __slots__ = ("version",)
-
-    def __init__(self) -> None:
-        self.version = 0
+    version = 0  # a class default: counters are made often and counted up seldom
 
 
 class Freed:
-    """Stands in `Node.saved` after the graph was freed."""
+    """Stands in `Node.saved` after the graph was freed: no entries, and distinguishable from having saved none."""
+
+    def __iter__(self) -> Any:
+        return iter(())
 
 
 FREED = Freed()
@@ -133,6 +134,11 @@ def save_output(tensor: Tensor, nr: int = 0) -> Saved:
 
 def read_array(entry: Any, node: Node) -> Any:
     """A saved entry as a plain array (Python numbers and None stand for themselves); checks its version."""
+    if type(entry) is tuple:
+        array, counter = entry
+        if counter.version:
+            raise modified(array, counter.version, 0, node)
+        return array
     if isinstance(entry, Saved):
         if entry.unpack is not None:
             return _unpack(entry)._array
@@ -152,6 +158,10 @@ def read_tensor(entry: Any, node: Node, edge: Edge | None) -> Any:
 
     if entry is None or isinstance(entry, (int, float, complex, bool)):
         return entry
+    if type(entry) is tuple:
+        result = wrap(read_array(entry, node))
+        result._counter, result._edge = entry[1], (node, 0)
+        return result
     if isinstance(entry, Saved):
         if entry.unpack is not None:
             return _attach(_unpack(entry), (node, entry.nr) if entry.nr is not None else edge)
