@@ -34,8 +34,12 @@ SAVED_NAMES = {1: ("self",), 2: ("self", "other"), 3: ("self", "other", "third")
 
 def compile_rule(partial: str, names: Sequence[str], words: dict[str, Any]) -> Callable:
     """The rule g -> g * partial, as a function of g, the inputs and y."""
-    text = {"1": "g", "-1": "-g", "0": "g * 0"}.get(partial, f"g * ({partial})")
-    return eval(f"lambda g, {', '.join(names)}, y: {text}", words)  # the table's own text
+    return eval(f"lambda g, {', '.join(names)}, y: {rule_text(partial)}", words)  # the table's own text
+
+
+def rule_text(partial: str) -> str:
+    """The rule g -> g * partial as text."""
+    return {"1": "g", "-1": "-g", "0": "g * 0"}.get(partial, f"g * ({partial})")
 
 
 def mentions(partial: str | None, name: str) -> bool:
@@ -78,55 +82,68 @@ class ElementwiseNode(OpNode):
         return tuple([conj(r) if r is not None else None for r in results] if conjugate else results)
 
 
-class UnaryNode(ElementwiseNode):
-    """One input: the common case, over real arrays, written out."""
-
-    def arrays(self, grads: tuple, needed: Sequence[Any]) -> tuple:
-        g, saved = grads[0], self.saved
-        if g is None or saved is FREED or g.dtype.kind == "c" or not needed[0]:
-            return ElementwiseNode.arrays(self, grads, needed)
-        if not saved:
-            return (self.rules_over_arrays[0](g, None, None),)
-        x, y = saved
-        if x is not None:
-            x = x._array if type(x) is Tensor and x._counter is None else read_array(x, self)
-        if y is not None:
-            y = y[0] if type(y) is tuple and not y[1].version else read_array(y, self)
-        if type(g) is not ndarray:
-            # Arithmetic of NumPy scalars is many times faster than that of 0-d arrays.
-            x, y = scalar(x), scalar(y)
-        return (self.rules_over_arrays[0](g, x, y),)
-
-
-class BinaryNode(ElementwiseNode):
-    """Two inputs: the common case, over real arrays, written out."""
-
-    def arrays(self, grads: tuple, needed: Sequence[Any]) -> tuple:
-        g, saved = grads[0], self.saved
-        if g is None or saved is FREED or g.dtype.kind == "c":
-            return ElementwiseNode.arrays(self, grads, needed)
-        rule_a, rule_b = self.rules_over_arrays
-        if saved:
-            a, b, y = saved
-            if a is not None:
-                a = a._array if type(a) is Tensor and a._counter is None else read_array(a, self)
-            if b is not None:
-                b = b._array if type(b) is Tensor and b._counter is None else read_array(b, self)
-            if y is not None:
-                y = y[0] if type(y) is tuple and not y[1].version else read_array(y, self)
-            if type(g) is not ndarray:
-                a, b, y = scalar(a), scalar(b), scalar(y)
-        else:
-            a = b = y = None
-        return (
-            rule_a(g, a, b, y) if needed[0] and rule_a is not None else None,
-            rule_b(g, a, b, y) if needed[1] and rule_b is not None else None,
-        )
-
-
 def scalar(value: Any) -> Any:
-    """A 0-d array as a NumPy scalar; anything else itself."""
+    """A 0-d array as a NumPy scalar, whose arithmetic is many times faster; anything else itself."""
     return value[()] if type(value) is ndarray and value.ndim == 0 else value
+
+
+# The common case of ElementwiseNode.arrays, real float arrays, with the rules written in: one copy for NumPy scalars,
+# which 0-d gradients flow as, and one for arrays.
+ARRAYS_TEMPLATE = """
+def arrays(self, grads, needed):
+    g, = grads
+    saved, dtype = self.saved, self.dtype
+    if g is None or saved is FREED or (dtype is not F64 and dtype is not F32):
+        return general(self, grads, needed)
+    {results} = None
+    if type(g) is ndarray:
+{over_arrays}
+    else:
+{over_scalars}
+    return ({results})
+"""
+RULE = """\
+        if needed[{i}]:
+{reading}
+            g{i} = {rule}"""
+READ_INPUT = """\
+            {name} = saved[{k}]
+            {name} = {name}._array{scalar} if type({name}) is Tensor and ({name}._counter is None or not {name}._counter.version) else read{scalar_name}({name}, self)"""
+READ_OUTPUT = """\
+            {name} = saved[{k}]
+            {name} = {name}[0]{scalar} if type({name}) is tuple and not {name}[1].version else read{scalar_name}({name}, self)"""
+
+
+def compile_arrays(partials: Sequence[str | None], names: Sequence[str]) -> Callable:
+    """ElementwiseNode.arrays for an operator, compiled from its partials."""
+    text = ARRAYS_TEMPLATE.format(
+        results=" = ".join(f"g{i}" for i in range(len(partials))),
+        over_arrays=_rules_text(partials, names, scalar="", scalar_name="_array"),
+        over_scalars=_rules_text(partials, names, scalar="[()]", scalar_name="_scalar"),
+    ).replace("return (" + " = ".join(f"g{i}" for i in range(len(partials))),
+              "return (" + ", ".join(f"g{i}" for i in range(len(partials))) + ",")  # fmt: skip
+    words = registry.ARRAY_WORDS
+    words.update(FREED=FREED, F32=F32, F64=F64, general=ElementwiseNode.arrays, Tensor=Tensor, ndarray=ndarray,
+                 read_array=read_array, read_scalar=read_scalar, type=type, tuple=tuple)  # fmt: skip
+    namespace: dict[str, Any] = {}
+    exec(compile(text, "<elementwise rule>", "exec"), words, namespace)
+    return namespace["arrays"]
+
+
+def _rules_text(partials: Sequence[str | None], names: Sequence[str], **reading: str) -> str:
+    """The rules of all inputs, each reading the saved entries that it mentions."""
+    blocks = []
+    for i, partial in enumerate(partials):
+        if partial is not None:
+            reads = [(READ_OUTPUT if n == "y" else READ_INPUT).format(name=n, k=k, **reading)
+                     for k, n in enumerate((*names, "y")) if mentions(partial, n)]  # fmt: skip
+            blocks.append(RULE.format(i=i, reading="\n".join(reads), rule=rule_text(partial)))
+    return "\n".join(blocks) or "        pass"
+
+
+def read_scalar(entry: Any, node: OpNode) -> Any:
+    """A saved entry of a 0-d operation as a NumPy scalar."""
+    return scalar(read_array(entry, node))
 
 
 class Elementwise(Operator):
@@ -140,9 +157,8 @@ class Elementwise(Operator):
         self.rules = tuple(None if p is None else Rule(lambda g: g) for p in partials)
         over_arrays = [None if p is None else compile_rule(p, names, registry.ARRAY_WORDS) for p in partials]
         over_tensors = [None if p is None else compile_rule(p, names, registry.TENSOR_WORDS) for p in partials]
-        base = {1: UnaryNode, 2: BinaryNode}.get(len(partials), ElementwiseNode)
-        self.node = type(node, (base,), {
-            "op": self, "rules_over_arrays": tuple(over_arrays), "rules_over_tensors": tuple(over_tensors),
+        self.node = type(node, (ElementwiseNode,), {
+            "op": self, "arrays": compile_arrays(partials, names), "rules_over_arrays": tuple(over_arrays), "rules_over_tensors": tuple(over_tensors),
             "__module__": __name__})  # fmt: skip
         self.uses = [{i for i, n in enumerate((*names, "y")) if mentions(p, n)} for p in partials]
 
@@ -227,7 +243,7 @@ def _unary(op: Elementwise) -> Any:
                     result._edge = (node, 0)
                     saved = None
                     if keeps_x:
-                        saved = input if input._counter is None else save_input(input)
+                        saved = input if input._counter is None or not input._counter.version else save_input(input)
                     if keeps_y:
                         counter = result._counter = VersionCounter()
                         node.saved = (saved, (array, counter))
@@ -278,9 +294,9 @@ def _binary(op: Elementwise) -> Any:
                 if saves:
                     saved_a = saved_b = saved_y = None
                     if (a_for_a and edge_a is not None) or (a_for_b and edge_b is not None):
-                        saved_a = input if input._counter is None else save_input(input)
+                        saved_a = input if input._counter is None or not input._counter.version else save_input(input)
                     if (b_for_a and edge_a is not None) or (b_for_b and edge_b is not None):
-                        saved_b = other if other._counter is None else save_input(other)
+                        saved_b = other if other._counter is None or not other._counter.version else save_input(other)
                     if keeps_y:
                         counter = result._counter = VersionCounter()
                         saved_y = (array, counter)

@@ -237,13 +237,13 @@ class Pass:
     def run_general(self, order: list[Node]) -> None:
         """All nodes, whatever is asked."""
         for node in order:
-            if node in self.waiting:
-                self.run_node(node)
-            else:
-                self.pass_by(node)
+            self.run_or_pass(node)
 
-    def pass_by(self, node: Node) -> None:
-        """A node that nothing reached delivers nothing."""
+    def run_or_pass(self, node: Node) -> None:
+        """Runs a node; one that nothing reached delivers nothing."""
+        if node in self.waiting:
+            self.run_node(node)
+            return
         for edge in node.edges:
             if edge is not None:
                 self.skip(edge)
@@ -252,11 +252,8 @@ class Pass:
         """The common case written out: arrays, every gradient wanted. Does what run_general does, with less to ask."""
         waiting, pending, keep_graph = self.waiting, self.pending, self.keep_graph
         for node in order:
-            if node not in waiting:
-                self.pass_by(node)
-                continue
-            if node._hooks is not None or node.outputs != 1:
-                self.run_node(node)
+            if node._hooks is not None or node.outputs != 1 or node not in waiting:
+                self.run_or_pass(node)
                 continue
             edges = node.edges
             results = node.arrays((waiting.pop(node),), edges)
