@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def call(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; messages about mistakes go to standard error."""
+    _prepare_output()
     try:
         code = cli.main(args=arguments, prog_name="autograd-conformance", standalone_mode=False)
         sys.stdout.flush()
@@ -79,6 +80,16 @@ def call(arguments: Sequence[str] | None = None) -> int:
             raise
         return _complain(f"a mistake in the kit itself: {type(e).__name__}: {e} (set {DEBUG}=1 to see where)", BROKEN)
     return code if isinstance(code, int) else 0
+
+
+def _prepare_output() -> None:
+    """Output that is closed is thrown away; characters that the terminal's encoding lacks are written as escapes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (it is open as long as the process)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str, code: int) -> int:

@@ -107,7 +107,7 @@ class Pool:
             if worker.cases:
                 self._send(worker, wanted)
         while sum(w.busy for w in self.workers) < self.jobs and (free := self._next()) is not None:
-            free.lease = 1 if free.key in self.isolate else LEASE
+            free.lease = LEASE
             self._send(free, wanted)
 
     def _next(self) -> Worker | None:

@@ -263,6 +263,17 @@ def test_a_reader_that_leaves_is_no_error(place):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("shell", ["PYTHONIOENCODING=ascii", "LC_ALL=C PYTHONUTF8=0", "exec >&-;", "exec 2>&-;"])
+def test_any_output_will_do(place, shell):
+    """An encoding without the claim's characters, or output that is closed, changes nothing but what is printed."""
+    more = "- id: greek\n  claim: The gradient of λx is λ.\n  source: torch\n  program: |\n    assert 1.0 == 2.0\n"
+    specification(place / "spec", more=more)
+    command = f'{shell} {sys.executable} -c "$0" run small/greek'
+    done = subprocess.run(["bash", "-c", command, NO_TORCH], cwd=place, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert shell == "exec >&-;" or "of " in done.stdout
+
+
 def test_a_mistake_of_the_kit_is_one_line(place, capsys, monkeypatch):
     """An exception that nobody foresaw is exit code 3 and one line, with a way to see more."""
 

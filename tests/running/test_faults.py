@@ -8,6 +8,7 @@ from conformance.running.plan import plan
 from conformance.running.process import Key
 from conformance.running.session import Options, Session
 from tests.running.small import engine, specification
+from tests.running.test_pool import gone
 
 FAULTY = """
 import ctypes, os, signal, sys, time
@@ -26,8 +27,11 @@ def unprintable(x):
     raise Worse
 
 def leaves_a_child(x):
-    if os.fork() == 0:
-        time.sleep(20)
+    child = os.fork()
+    if child == 0:
+        time.sleep(600)
+    with open("child", "w") as file:
+        file.write(str(child))
     os._exit(5)
 
 def raising(error):
@@ -99,7 +103,12 @@ def results(tmp_path_factory):
         patch.chdir(folder)
         found, summary = run(folder / "spec", [Key(name)], oracles=[Key("reference")], jobs=2, timeout=TIMEOUT)
     assert summary.counts[name]["crash"] == 5
-    return found
+    return found | {"child": int((folder / "child").read_text())}
+
+
+def test_what_a_worker_started_ends_with_it(results):
+    """A child that the engine forked holds the worker's pipes; it is killed with the worker's process group."""
+    assert gone(results["child"])
 
 
 def test_isolated_cases_share_no_process(tmp_path, monkeypatch):

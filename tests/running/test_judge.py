@@ -120,6 +120,13 @@ def test_a_claim_that_torch_breaks_binds_every_other_engine():
     assert verdict_of(flagged, oracle, torch_departs="known").finding == "semantics"
 
 
+def test_a_noted_departure_is_not_held_against_others_in_the_state_either():
+    """Where the case says that torch departs, the values of torch's final state bind nobody, whatever it asserts."""
+    ends = outcome(seen(), state={"x": tensor([1.0])}), outcome(seen(), state={"x": tensor([2.0])})
+    assert verdict_of(*ends, torch_departs="known").verdict == "pass"
+    assert verdict_of(*ends).verdict == "fail"
+
+
 def test_an_oracle_that_breaks_the_claim_is_not_believed():
     """Also without a note: values of a torch that fails the case are not held against others."""
     oracle = outcome(seen(2.0, 1.0, "wrong"), state={"x": tensor([2.0])})

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import Counter
 
 import pytest
 
@@ -106,7 +105,7 @@ def test_what_was_sent_ahead_is_run_again(cases, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Pool([key]) as pool:
         found = run(pool, {key: cases})
-    assert Counter(name for _, name, _ in found) == Counter(case.id for case in cases)
+    assert [name for _, name, _ in found] == [case.id for case in cases]
     died = {name: end.error.message for _, name, end in found if isinstance(end, Died)}
     assert died == {"exp": "it exited with code 1", "sin": "it exited with code 2"}
 
