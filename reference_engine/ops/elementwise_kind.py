@@ -240,6 +240,7 @@ def _unary(op: Elementwise) -> Any:
                     node.sequence_number = next_sequence_number()
                     node.edges = (edge,)
                     node.shape, node.dtype = array.shape, d
+                    node.exact = True
                     result._edge = (node, 0)
                     saved = None
                     if keeps_x:
@@ -289,7 +290,9 @@ def _binary(op: Elementwise) -> Any:
                 node = new(node_class)
                 node.sequence_number = next_sequence_number()
                 node.edges = (edge_a, edge_b)
-                node.shape, node.dtype = array.shape, d
+                shape = node.shape = array.shape
+                node.dtype = d
+                node.exact = x.shape == shape == y.shape
                 result._edge = (node, 0)
                 if saves:
                     saved_a = saved_b = saved_y = None

@@ -29,7 +29,7 @@ class Pass:
     def __init__(self, *, keep_graph: bool, recorded: bool) -> None:
         self.keep_graph, self.recorded = keep_graph, recorded
         self.waiting: dict[Node, Any] = {}  # node -> gradient, or list of gradients with several outputs
-        self.pending: dict[AccumulateGrad, int] = {}  # accumulator -> edges that have not delivered yet
+        self.leaves: dict[AccumulateGrad, list] = {}  # accumulator -> [edges that have not delivered yet, gradient]
         self.needed: set[Node] | None = None  # None: all
         self.captures: set[Edge] = set()
         self.captured: dict[Edge, Any] = {}
@@ -38,12 +38,12 @@ class Pass:
     def discover(self, roots: Sequence[Edge]) -> list[Node]:
         """All nodes reachable from the roots but accumulators, in the order in which they run."""
         order: list[Node] = []
-        pending = self.pending
+        leaves = self.leaves
         seen: set[Node] = set()
         stack = []
         for node, _ in roots:
             if type(node) is AccumulateGrad:
-                pending[node] = pending.get(node, 0) + 1
+                leaves.setdefault(node, [0, None])[0] += 1
             else:
                 stack.append(node)
         while stack:
@@ -56,7 +56,10 @@ class Pass:
                 if edge is not None:
                     following = edge[0]
                     if type(following) is AccumulateGrad:
-                        pending[following] = pending.get(following, 0) + 1
+                        if following in leaves:
+                            leaves[following][0] += 1
+                        else:
+                            leaves[following] = [1, None]
                     elif following not in seen:
                         stack.append(following)
         order.sort(key=_by_sequence, reverse=True)
@@ -88,6 +91,14 @@ class Pass:
     def deliver(self, edge: Edge, gradient: Any) -> None:
         """Adds a gradient to what waits at an edge's end; runs an accumulator that is complete."""
         node, nr = edge
+        if type(node) is AccumulateGrad:
+            leaf = self.leaves[node]
+            if gradient is not None:
+                leaf[1] = gradient if leaf[1] is None else leaf[1] + gradient
+            leaf[0] -= 1
+            if not leaf[0]:
+                self.finish_leaf(node, leaf[1])
+            return
         waiting = self.waiting
         if node.outputs == 1:
             present = waiting.get(node)
@@ -98,22 +109,14 @@ class Pass:
                 slots = waiting[node] = [None] * node.outputs
             if gradient is not None:
                 slots[nr] = gradient if slots[nr] is None else slots[nr] + gradient
-        if type(node) is AccumulateGrad:
-            left = self.pending[node] = self.pending[node] - 1
-            if not left:
-                self.finish_leaf(node)
 
     def skip(self, edge: Edge) -> None:
         """Notes that an edge to an accumulator will deliver nothing."""
-        node = edge[0]
-        if type(node) is AccumulateGrad:
-            left = self.pending[node] = self.pending[node] - 1
-            if not left and node in self.waiting:
-                self.finish_leaf(node)
+        if type(edge[0]) is AccumulateGrad:
+            self.deliver(edge, None)
 
-    def finish_leaf(self, node: AccumulateGrad) -> None:
+    def finish_leaf(self, node: AccumulateGrad, gradient: Any) -> None:
         """All gradients of a leaf have arrived: hooks, then capture or accumulation."""
-        gradient = self.waiting.pop(node)
         variable = node.variable
         if variable._hooks and gradient is not None:
             gradient = run_tensor_hooks(variable._hooks, gradient, recorded=self.recorded)
@@ -250,30 +253,35 @@ class Pass:
 
     def run_plain(self, order: list[Node]) -> None:
         """The common case written out: arrays, every gradient wanted. Does what run_general does, with less to ask."""
-        waiting, pending, keep_graph = self.waiting, self.pending, self.keep_graph
+        waiting, leaves, keep_graph = self.waiting, self.leaves, self.keep_graph
         for node in order:
             if node._hooks is not None or node.outputs != 1 or node not in waiting:
                 self.run_or_pass(node)
                 continue
             edges = node.edges
             results = node.arrays((waiting.pop(node),), edges)
-            if not keep_graph:
+            if not keep_graph and node.saved:
                 node.free()
+            exact = node.exact
             for edge, result in zip(edges, results):  # noqa: B905 - of equal length by construction
                 if edge is None:
                     continue
-                following, nr = edge
-                if result is None or following.outputs != 1:
-                    self.deliver(edge, self.fitted(result, edge, node))
-                    continue
-                if result.dtype is not following.dtype or result.shape != following.shape:
+                following = edge[0]
+                if not exact or result is None:
                     result = self.fitted(result, edge, node)
-                present = waiting.get(following)
-                waiting[following] = result if present is None else present + result
                 if type(following) is AccumulateGrad:
-                    left = pending[following] = pending[following] - 1
-                    if not left:
-                        self.finish_leaf(following)
+                    leaf = leaves[following]
+                    if result is not None:
+                        present = leaf[1]
+                        leaf[1] = result if present is None else present + result
+                    leaf[0] -= 1
+                    if not leaf[0]:
+                        self.finish_leaf(following, leaf[1])
+                elif result is None or following.outputs != 1:
+                    self.deliver(edge, result)
+                else:
+                    present = waiting.get(following)
+                    waiting[following] = result if present is None else present + result
 
     def fitted(self, result: Any, edge: Edge, node: Node) -> Any:
         """A gradient in the shape and dtype of what the edge leads to."""

@@ -75,6 +75,8 @@ class Node:
     """
 
     outputs = 1  # how many outputs; nodes with several override it per instance
+    exact = False  # whether every gradient it gives has its input's shape and dtype, so that the edge need not look
+    saved: Any = True  # what `free` drops; kinds of nodes that can tell say () where there is nothing
     _hooks: NodeHooks | None = None
     _metadata: dict | None = None
     sequence_number: int
