@@ -64,7 +64,7 @@ def run(**options: Any) -> int:
     before = _before(options)
     if before is not None and before.summary is not None:
         printing.say(out, f"{before.path} is finished: nothing to resume")
-        return _end(out, before, options)
+        return _end(out, before, what, options)
     settings = Options(options["jobs"] or cpus(), options["timeout"], options["import_timeout"], options["isolate"])
     granted = waivers.load(options["waivers_file"]) if options["waivers_file"] else waivers.Waivers()
     with _terminable(), Session(info, what, chosen.keys, chosen.oracles, settings, granted) as session:
@@ -79,7 +79,7 @@ def run(**options: Any) -> int:
         printing.say(
             out, f"note: the waiver of {waiver.owner} for {waiver.case} on {waiver.engine} covers nothing here"
         )
-    return _end(out, results, options) if stopped is None else _stopped(out, results, options, stopped)
+    return _end(out, results, what, options) if stopped is None else _stopped(out, results, options, stopped)
 
 
 def cpus() -> int:
@@ -148,23 +148,27 @@ def _stopped(out: Console, results: Results, options: dict[str, Any], why: Stopp
     raise why
 
 
-def _end(out: Console, results: Results, options: dict[str, Any]) -> int:
+def _end(out: Console, results: Results, what: Plan, options: dict[str, Any]) -> int:
     printing.closing(out, results)
     for format_ in ("html", "junit"):
         if options[format_]:
             render_to(options[format_], format_, results.records)
     if options["profile"]:
-        _percentages(out, results, options["profile"])
+        _percentages(out, results, what)
     return verdict(out, results)
 
 
-def _percentages(out: Console, results: Results, profile: str) -> None:
-    """The share of a whole profile that passes; what was left out or is unsupported counts as not passing."""
-    asked = results.run.selected + sum(len(left.cases) for left in results.run.left_out if left.engine is None)
+def _percentages(out: Console, results: Results, what: Plan) -> None:
+    """The share of a whole profile that passes: what was left out, or is unsupported, counts as not passing.
+
+    Cases that are not in the profile, and ran because others need them, do not count.
+    """
+    whole = len(what.cases) - len(what.needed) + sum(len(left.cases) for left in what.left_out if left.engine is None)
     for engine in results.run.engines:
-        passed = sum(r.verdict == "pass" for r in results.results.values() if r.engine == engine.name)
-        share = 100 * passed / asked if asked else 0.0
-        printing.say(out, f"{profile}: {engine.name} passes {passed} of {asked}, {share:.1f} %", "bold")
+        found = [r for r in results.results.values() if r.engine == engine.name and r.case not in what.needed]
+        passed = sum(r.verdict == "pass" for r in found)
+        share = 100 * passed / whole if whole else 0.0
+        printing.say(out, f"{what.profile}: {engine.name} passes {passed} of {whole}, {share:.1f} %", "bold")
 
 
 def verdict(out: Console, results: Results) -> int:

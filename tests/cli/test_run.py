@@ -74,11 +74,13 @@ def test_pattern_profile_and_needs(place, capsys):
     assert code == 0
     assert "2 cases, 1 of them because others need them" in out
     assert "%" not in out
-    (place / "spec" / "profiles.yaml").write_text(
-        "profiles:\n- name: few\n  cases: [small]\n  except: [small/square]\n"
-    )
+    (place / "spec" / "profiles.yaml").write_text("profiles:\n- name: few\n  cases: [small]\n  except: [small/sum]\n")
     code, out, _ = run(capsys, "run", "--profile", "few")
     assert (code, out.splitlines()[-1]) == (0, "few: reference passes 2 of 2, 100.0 %")
+    assert "3 cases, 1 of them because others need them" in out
+    name = engine(place, "halving", WRONG_SUM)
+    code, out, _ = run(capsys, "run", "--profile", "few", "--engine", name)
+    assert (code, out.splitlines()[-1]) == (1, f"few: {name} passes 0 of 2, 0.0 %")
 
 
 def test_files_are_written(place, capsys):
