@@ -134,8 +134,7 @@ def numel(input: Tensor) -> Any:
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype an operation on both would give. Source: torch.result_type."""
-    operands = [(x.dtype, 2 if x.ndim else 1) if isinstance(x, Tensor) else (dtypes.of_number(x), 0) for x in (tensor1, tensor2)]
-    return dtypes.result_type(operands)
+    return dtypes.result_type([dtypes.operand(x) for x in (tensor1, tensor2)])
 
 
 def set_num_threads(n: Any) -> None:

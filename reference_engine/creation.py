@@ -210,14 +210,15 @@ def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: b
     return _finish(np.arange(*plain).astype(dtypes.as_dtype(dtype).numpy), requires_grad)
 
 
-def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """`steps` numbers from start to end, both included. Source: torch.linspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     bounds = [b.item() if isinstance(b, Tensor) else b for b in (start, end)]
     return _finish(np.linspace(*bounds, steps).astype(wanted.numpy), requires_grad)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False,
+             **_: Any) -> Tensor:  # fmt: skip
     """Powers of a base, evenly spaced exponents. Source: torch.logspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     return _finish(np.logspace(start, end, steps, base=base).astype(wanted.numpy), requires_grad)
@@ -246,7 +247,7 @@ def is_tensor(obj: Any) -> bool:
 # --- new_* methods: like the factories, with this tensor's dtype ---------------------------------------------------
 
 
-def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """A copy of the data in this tensor's dtype. Source: torch.Tensor.new_tensor."""
     if isinstance(data, Tensor):
         data = data._array

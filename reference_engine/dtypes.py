@@ -120,6 +120,12 @@ def of_number(value: Any) -> dtype:
     return get_default_dtype()
 
 
+def operand(x: Any) -> tuple[dtype, int]:
+    """A tensor or number as `result_type` takes it: its dtype, and its rank (2, 1 or 0)."""
+    array = getattr(x, "_array", None)
+    return (of_number(x), 0) if array is None else (FROM_NUMPY[array.dtype], 2 if array.ndim else 1)
+
+
 def promote_types(a: dtype, b: dtype) -> dtype:
     """The smallest type that holds both. Source: torch.promote_types."""
     if a is b:

@@ -14,7 +14,6 @@ from reference_engine import dtypes
 from reference_engine.state import process
 from reference_engine.tensor import Tensor, wrap
 
-
 MASK = 2**64 - 1
 
 

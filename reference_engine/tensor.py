@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import dtypes
-from reference_engine.state import state, warn_once
+from reference_engine.converted import Converted
+from reference_engine.described import Described
+from reference_engine.memory import CPU, Size, Storage, device
+from reference_engine.state import state
 from reference_engine.tape.accumulate import run_tensor_hooks
 from reference_engine.tape.node import Node, RemovableHandle, edge_of, leaf_edge, register
-from reference_engine.tape.saved import VersionCounter, type_name
+from reference_engine.tape.saved import VersionCounter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from reference_engine.tape.node import Edge
 
@@ -37,54 +40,6 @@ NON_LEAF_GRAD = (
 )
 
 
-class device:
-    """Where a tensor lives; this engine has the CPU. Source: torch.device."""
-
-    def __init__(self, kind: Any = "cpu", index: int | None = None) -> None:
-        kind = kind.type if isinstance(kind, device) else kind
-        if str(kind).split(":")[0] != "cpu":
-            raise NotImplementedError(f"the reference engine computes on the CPU; device {kind!r} is not available")
-        self.type, self.index = "cpu", index
-
-    def __repr__(self) -> str:
-        return "device(type='cpu')"
-
-    def __str__(self) -> str:
-        return "cpu"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, device)
-
-    def __hash__(self) -> int:
-        return hash("cpu")
-
-
-CPU = device()
-
-
-class Size(tuple):
-    """A shape: a tuple of integers. Source: torch.Size."""
-
-    __slots__ = ()
-
-    def numel(self) -> int:
-        """The number of elements of a tensor of this shape."""
-        count = 1
-        for n in self:
-            count *= n
-        return count
-
-    def __getitem__(self, index: Any) -> Any:
-        result = tuple.__getitem__(self, index)
-        return Size(result) if isinstance(index, slice) else result
-
-    def __add__(self, other: Any) -> Size:
-        return Size(tuple.__add__(self, tuple(other)))
-
-    def __repr__(self) -> str:
-        return f"torch.Size([{', '.join(map(str, self))}])"
-
-
 def wrap(array: np.ndarray) -> Tensor:
     """A tensor without history around an array, which it does not copy."""
     tensor = new(Tensor)
@@ -94,7 +49,7 @@ def wrap(array: np.ndarray) -> Tensor:
     return tensor
 
 
-class Tensor:
+class Tensor(Described, Converted):
     """A multi-dimensional array that remembers how it was computed. Source: torch.Tensor."""
 
     _array: np.ndarray
@@ -136,107 +91,6 @@ class Tensor:
         """A plain tensor on the same array and version counter, without history."""
         tensor._version_counter()
         return Tensor._adopt(tensor)
-
-    # --- what it is -------------------------------------------------------------------------------------------
-
-    @property
-    def dtype(self) -> dtypes.dtype:
-        return dtypes.FROM_NUMPY[self._array.dtype]
-
-    @property
-    def shape(self) -> Size:
-        return Size(self._array.shape)
-
-    @property
-    def ndim(self) -> int:
-        return self._array.ndim
-
-    @property
-    def device(self) -> device:
-        return CPU
-
-    @property
-    def layout(self) -> Any:
-        from reference_engine.creation import strided
-
-        return strided
-
-    is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = is_xpu = is_mps = False
-
-    @property
-    def itemsize(self) -> int:
-        return self._array.dtype.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self._array.nbytes
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or its length along `dim`."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def dim(self) -> int:
-        """The number of dimensions."""
-        return self._array.ndim
-
-    ndimension = dim
-
-    def numel(self) -> int:
-        """The number of elements."""
-        return self._array.size
-
-    nelement = numel
-
-    def element_size(self) -> int:
-        """Bytes per element."""
-        return self._array.dtype.itemsize
-
-    def stride(self, dim: int | None = None) -> Any:
-        """Steps between neighbours along each dimension, in elements."""
-        steps = tuple(s // self._array.dtype.itemsize for s in self._array.strides)
-        return steps if dim is None else steps[dim]
-
-    def storage_offset(self) -> int:
-        """Distance of the first element from the storage's start, in elements."""
-        return (self.data_ptr() - _memory(self._array)) // max(self._array.dtype.itemsize, 1)
-
-    def is_contiguous(self, memory_format: Any = None) -> bool:
-        """Whether the elements lie in C order without gaps."""
-        return bool(self._array.flags.c_contiguous)
-
-    def data_ptr(self) -> int:
-        """The address of the first element."""
-        return self._array.__array_interface__["data"][0]
-
-    def untyped_storage(self) -> Storage:
-        """The memory that the tensor and its views share."""
-        return Storage(self._array)
-
-    def is_floating_point(self) -> bool:
-        """Whether the dtype is a floating point type."""
-        return self.dtype.is_floating_point
-
-    def is_complex(self) -> bool:
-        """Whether the dtype is complex."""
-        return self.dtype.is_complex
-
-    def is_signed(self) -> bool:
-        """Whether the dtype has negative values."""
-        return self.dtype.is_signed
-
-    def is_inference(self) -> bool:
-        """Whether it was allocated in inference mode."""
-        return (self._base or self)._inference
-
-    def get_device(self) -> int:
-        """-1: the CPU."""
-        return -1
-
-    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
-        """The legacy type name, or the tensor cast to `dtype`."""
-        if dtype is None:
-            return f"torch.{type_name(self.dtype)}"
-        return self.to(dtype)
 
     # --- autograd's view of it -----------------------------------------------------------------------------------
 
@@ -301,8 +155,8 @@ class Tensor:
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
         if value.dtype is not self.dtype:
-            raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with grad_dtype "
-                               f"'{self.dtype}'. The gradient must match the tensor's grad_dtype (defaults to the "
+            raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
+                               f"grad_dtype '{self.dtype}'. The gradient must match the tensor's grad_dtype (defaults to the "
                                "tensor's dtype).")  # fmt: skip
         if value.shape != self.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '"
@@ -389,8 +243,8 @@ class Tensor:
     def detach_(self) -> Tensor:
         """Cuts this tensor itself out of its graph. Source: Tensor.detach_."""
         if self._base is not None:
-            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
-                               "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
+            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using "
+                               "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
                                "DDP buckets, and hence detach_() cannot be called on these gradients.")  # fmt: skip
         self._edge, self._tracked, self._retains = None, False, False
         return self
@@ -407,110 +261,6 @@ class Tensor:
         if accumulator is not None:
             accumulator.shape, accumulator.dtype = self._array.shape, self._array.dtype
 
-    # --- to and from Python ------------------------------------------------------------------------------------
-
-    def item(self) -> Any:
-        """The one element as a Python number."""
-        if self._array.size != 1:
-            raise RuntimeError(f"a Tensor with {self._array.size} elements cannot be converted to Scalar")
-        return self._array.item()
-
-    def tolist(self) -> Any:
-        """The elements as nested Python lists, a number for a 0-d tensor."""
-        return self._array.tolist()
-
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The array itself, memory shared. Source: Tensor.numpy."""
-        if self.requires_grad and not force:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
-        return self._array
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        array = self.numpy()
-        return array if dtype is None else array.astype(dtype, copy=False)
-
-    def cpu(self, memory_format: Any = None) -> Tensor:
-        """Itself: it is on the CPU."""
-        return self
-
-    def __bool__(self) -> bool:
-        if self._array.size != 1:
-            what = "no values" if self._array.size == 0 else "more than one value"
-            raise RuntimeError(f"Boolean value of Tensor with {what} is ambiguous")
-        return bool(self._array.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __complex__(self) -> complex:
-        return complex(self.item())
-
-    def __index__(self) -> int:
-        if self._array.dtype.kind not in "iub" or self._array.size != 1:
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self._array.item())
-
-    def __len__(self) -> int:
-        if self._array.ndim == 0:
-            raise TypeError("len() of a 0-d tensor")
-        return self._array.shape[0]
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if self._array.ndim == 0:
-            raise TypeError("iteration over a 0-d tensor")
-        return iter(self.unbind(0))
-
-    def __contains__(self, element: Any) -> bool:
-        return bool((self == element).any().item())
-
-    __hash__ = object.__hash__
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self._array.ndim == 0 and spec else format(str(self), spec)
-
-    def __repr__(self) -> str:
-        from reference_engine.printing import show
-
-        return show(self)
-
-    def __deepcopy__(self, memo: dict) -> Tensor:
-        if self._edge is not None:
-            raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                               "protocol at the moment. If you were attempting to deepcopy a module, this may be "
-                               "because of a torch.nn.utils.weight_norm usage, see "
-                               "https://github.com/pytorch/pytorch/pull/103001")  # fmt: skip
-        if id(self) in memo:
-            return memo[id(self)]
-        import copy
-
-        result = type(self)._adopt(wrap(self._array.copy()))
-        memo[id(self)] = result
-        result._tracked = self._tracked
-        result.__dict__.update(copy.deepcopy(self._extra_attributes(), memo))
-        if self._grad is not None:
-            result._grad = copy.deepcopy(self._grad, memo)
-        return result
-
-    def _extra_attributes(self) -> dict[str, Any]:
-        """What the user hung onto this tensor."""
-        return {k: v for k, v in self.__dict__.items() if k not in Tensor.__annotations__}
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return (_rebuild, (type(self), self._array, self._tracked, self._extra_attributes()))
-
-    def __dir__(self) -> list[str]:
-        return sorted(set(object.__dir__(self)))
-
-
-def _rebuild(cls: type[Tensor], array: np.ndarray, tracked: bool, extra: dict[str, Any]) -> Tensor:
-    result = cls._adopt(wrap(array))
-    result._tracked = tracked
-    result.__dict__.update(extra)
-    return result
-
 
 def _non_leaf_flag(value: bool) -> str:
     hint = "" if value else (" If you want to use a computed variable in a subgraph that doesn't require "
@@ -518,33 +268,4 @@ def _non_leaf_flag(value: bool) -> str:
     return NON_LEAF_FLAG + hint
 
 
-def _memory(array: np.ndarray) -> int:
-    """The address where the memory behind an array starts."""
-    owner: Any = array
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    return owner.__array_interface__["data"][0]
-
-
-class Storage:
-    """The memory behind a tensor. Source: torch.UntypedStorage."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        owner: Any = array
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
-        self._owner = owner
-
-    def data_ptr(self) -> int:
-        """The address of the first byte."""
-        return self._owner.__array_interface__["data"][0]
-
-    def nbytes(self) -> int:
-        """The size in bytes."""
-        return self._owner.nbytes
-
-    size = nbytes
-    __len__ = nbytes
-
-
-__all__ = ["CPU", "Size", "Storage", "Tensor", "device", "edge_of", "leaf_edge", "run_tensor_hooks", "warn_once", "wrap"]
+__all__ = ["CPU", "Size", "Storage", "Tensor", "device", "edge_of", "leaf_edge", "run_tensor_hooks", "wrap"]

@@ -1,0 +1,121 @@
+"""What a tensor is, apart from autograd: dtype, shape, strides, storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.memory import CPU, Size, Storage, device, memory_start
+from reference_engine.tape.saved import type_name
+
+if TYPE_CHECKING:
+    from reference_engine.tensor import Tensor
+
+
+class Described:
+    """The attributes of a tensor that describe its array. Source: torch.Tensor, "Tensor Attributes"."""
+
+    _array: np.ndarray
+    _base: Tensor | None
+    _inference: bool
+
+    @property
+    def dtype(self) -> dtypes.dtype:
+        return dtypes.FROM_NUMPY[self._array.dtype]
+
+    @property
+    def shape(self) -> Size:
+        return Size(self._array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return self._array.ndim
+
+    @property
+    def device(self) -> device:
+        return CPU
+
+    @property
+    def layout(self) -> Any:
+        from reference_engine.creation import strided
+
+        return strided
+
+    is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = is_xpu = is_mps = False
+
+    @property
+    def itemsize(self) -> int:
+        return self._array.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._array.nbytes
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or its length along `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._array.ndim
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._array.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes per element."""
+        return self._array.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Steps between neighbours along each dimension, in elements."""
+        steps = tuple(s // self._array.dtype.itemsize for s in self._array.strides)
+        return steps if dim is None else steps[dim]
+
+    def storage_offset(self) -> int:
+        """Distance of the first element from the storage's start, in elements."""
+        return (self.data_ptr() - memory_start(self._array)) // max(self._array.dtype.itemsize, 1)
+
+    def is_contiguous(self, memory_format: Any = None) -> bool:
+        """Whether the elements lie in C order without gaps."""
+        return bool(self._array.flags.c_contiguous)
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self._array.__array_interface__["data"][0]
+
+    def untyped_storage(self) -> Storage:
+        """The memory that the tensor and its views share."""
+        return Storage(self._array)
+
+    def is_floating_point(self) -> bool:
+        """Whether the dtype is a floating point type."""
+        return self.dtype.is_floating_point
+
+    def is_complex(self) -> bool:
+        """Whether the dtype is complex."""
+        return self.dtype.is_complex
+
+    def is_signed(self) -> bool:
+        """Whether the dtype has negative values."""
+        return self.dtype.is_signed
+
+    def is_inference(self) -> bool:
+        """Whether it was allocated in inference mode."""
+        return (self._base or self)._inference
+
+    def get_device(self) -> int:
+        """-1: the CPU."""
+        return -1
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """The legacy type name, or the tensor cast to `dtype`."""
+        if dtype is None:
+            return f"torch.{type_name(self.dtype)}"
+        return self.to(dtype)

@@ -1,0 +1,84 @@
+"""Where elements live: device, shape, storage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class device:
+    """Where a tensor lives; this engine has the CPU. Source: torch.device."""
+
+    def __init__(self, kind: Any = "cpu", index: int | None = None) -> None:
+        kind = kind.type if isinstance(kind, device) else kind
+        if str(kind).split(":")[0] != "cpu":
+            raise NotImplementedError(f"the reference engine computes on the CPU; device {kind!r} is not available")
+        self.type, self.index = "cpu", index
+
+    def __repr__(self) -> str:
+        return "device(type='cpu')"
+
+    def __str__(self) -> str:
+        return "cpu"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, device)
+
+    def __hash__(self) -> int:
+        return hash("cpu")
+
+
+CPU = device()
+
+
+class Size(tuple):
+    """A shape: a tuple of integers. Source: torch.Size."""
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
+        count = 1
+        for n in self:
+            count *= n
+        return count
+
+    def __getitem__(self, index: Any) -> Any:
+        result = tuple.__getitem__(self, index)
+        return Size(result) if isinstance(index, slice) else result
+
+    def __add__(self, other: Any) -> Size:
+        return Size(tuple.__add__(self, tuple(other)))
+
+    def __repr__(self) -> str:
+        return f"torch.Size([{', '.join(map(str, self))}])"
+
+
+def memory_start(array: np.ndarray) -> int:
+    """The address where the memory behind an array starts."""
+    owner: Any = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    return owner.__array_interface__["data"][0]
+
+
+class Storage:
+    """The memory behind a tensor. Source: torch.UntypedStorage."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        owner: Any = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        self._owner = owner
+
+    def data_ptr(self) -> int:
+        """The address of the first byte."""
+        return self._owner.__array_interface__["data"][0]
+
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self._owner.nbytes
+
+    size = nbytes
+    __len__ = nbytes
