@@ -156,8 +156,8 @@ class Tensor(Described, Converted):
             raise RuntimeError("can't assign Variable as its own grad")
         if value.dtype is not self.dtype:
             raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
-                               f"grad_dtype '{self.dtype}'. The gradient must match the tensor's grad_dtype (defaults to the "
-                               "tensor's dtype).")  # fmt: skip
+                               f"grad_dtype '{self.dtype}'. The gradient must match the tensor's grad_dtype "
+                               "(defaults to the tensor's dtype).")  # fmt: skip
         if value.shape != self.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '"
                                f"{list(self.shape)}'. Please ensure that the gradient and the tensor are the same "
@@ -244,8 +244,9 @@ class Tensor(Described, Converted):
         """Cuts this tensor itself out of its graph. Source: Tensor.detach_."""
         if self._base is not None:
             raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using "
-                               "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
-                               "DDP buckets, and hence detach_() cannot be called on these gradients.")  # fmt: skip
+                               "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
+                               "True, gradients are views of DDP buckets, and hence detach_() cannot be called "
+                               "on these gradients.")  # fmt: skip
         self._edge, self._tracked, self._retains = None, False, False
         return self
 

@@ -8,32 +8,32 @@ from typing import Any
 
 from reference_engine.ops import registry
 from reference_engine.ops.activations import (
-    _reduction_of as reduction_of,
-)
-from reference_engine.ops.activations import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
     elu,
     gelu,
     glu,
     hardtanh,
-    huber_loss,
-    kl_div,
-    l1_loss,
     leaky_relu,
     log_softmax,
-    mse_loss,
-    nll_loss,
     normalize,
     relu6,
-    smooth_l1_loss,
     softmax,
     softplus,
 )
 from reference_engine.ops.activations import log_sigmoid as logsigmoid
 from reference_engine.ops.activations import silu as _silu
 from reference_engine.ops.elementwise import where
+from reference_engine.ops.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    reduction_of,
+    smooth_l1_loss,
+)
 from reference_engine.ops.matmul import linear
 from reference_engine.tensor import Tensor
 

@@ -4,11 +4,20 @@ follows from that. Importing this package declares them all and hangs their meth
 
 from reference_engine.ops import (
     activations,
+    comparisons,
     complex,
+    convolution,
+    dropout,
     elementwise,
+    embedding,
     indexing,
+    losses,
     matmul,
+    normalization,
     operators,
+    order,
+    padding,
+    pooling,
     reductions,
     shapes,
     types,
@@ -16,4 +25,7 @@ from reference_engine.ops import (
 
 operators.install()
 
-__all__ = ["activations", "complex", "elementwise", "indexing", "matmul", "operators", "reductions", "shapes", "types"]
+__all__ = [
+    "activations", "comparisons", "complex", "convolution", "dropout", "elementwise", "embedding", "indexing", "losses",
+    "matmul", "normalization", "operators", "order", "padding", "pooling", "reductions", "shapes", "types",
+]  # fmt: skip

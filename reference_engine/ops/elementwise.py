@@ -127,7 +127,7 @@ def _log_safe_arrays(a: Any, b: Any) -> Any:
 def _log_safe_tensors(a: Any, b: Any) -> Any:
     if isinstance(a, NUMBERS):
         a = Tensor._adopt(_scalar(a, b))
-    real = b.real if isinstance(b, complex) or isinstance(b, Tensor) and b.is_complex() else b
+    real = b.real if isinstance(b, complex) or (isinstance(b, Tensor) and b.is_complex()) else b
     still = (a == 0) & (real >= 0)
     return where(still, 0.0, log(where(still, 1.0, a)))
 
@@ -385,37 +385,3 @@ for _name, _alias in {"subtract": sub, "multiply": mul, "divide": div, "true_div
                       "arccos": acos, "arctan": atan, "arctan2": atan2, "arcsinh": asinh, "arccosh": acosh,
                       "arctanh": atanh, "fix": trunc}.items():  # fmt: skip
     registry.publish(_name, _alias)
-
-# --- comparisons and logic: never tracked ------------------------------------------------------------------------
-
-
-def _comparison(name: str, ufunc: Any, *aliases: str) -> Any:
-    fn = constant(name, lambda input, other: ufunc(_real(input), _real(other)))
-    for published in (name, *aliases):
-        registry.publish(published, fn)
-    registry.word(name, ufunc, fn)
-    return fn
-
-
-def _real(x: Any) -> Any:
-    return x
-
-
-# fmt: off
-eq = _comparison("eq", np.equal)
-ne = _comparison("ne", np.not_equal, "not_equal")
-lt = _comparison("lt", np.less, "less")
-le = _comparison("le", np.less_equal, "less_equal")
-gt = _comparison("gt", np.greater, "greater")
-ge = _comparison("ge", np.greater_equal, "greater_equal")
-logical_and = _comparison("logical_and", np.logical_and)
-logical_or = _comparison("logical_or", np.logical_or)
-logical_xor = _comparison("logical_xor", np.logical_xor)
-bitwise_and = _comparison("bitwise_and", np.bitwise_and)
-bitwise_or = _comparison("bitwise_or", np.bitwise_or)
-bitwise_xor = _comparison("bitwise_xor", np.bitwise_xor)
-# fmt: on
-
-for _name, _ufunc in {"logical_not": np.logical_not, "bitwise_not": np.bitwise_not, "isnan": np.isnan, "isinf": np.isinf,
-                      "isfinite": np.isfinite, "signbit": np.signbit}.items():  # fmt: skip
-    registry.publish(_name, constant(_name, _ufunc))

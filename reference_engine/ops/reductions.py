@@ -1,7 +1,6 @@
-"""Reductions and cumulative operators.
+"""Sums, means, products, norms, variance, and running sums and products.
 
-At ties, full max and min share the gradient evenly (torch's amax convention for the full reduction), max and min along
-a dimension give it to the index they return. Source: torch docs of amax, max.
+Norms have the subgradient 0 where they are 0.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import where
-from reference_engine.ops.indexing import add_at
-from reference_engine.ops.kinds import NUMBERS, constant, general, linear
+from reference_engine.ops.kinds import constant, general, linear
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis, broadcast
 from reference_engine.tensor import Tensor, wrap
@@ -138,116 +136,6 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return prod_dims(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
 
 
-# --- extremes ----------------------------------------------------------------------------------------------------
-
-
-def _share_ties(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
-    array = x._array if isinstance(x, Tensor) else x
-    extreme = (y._array if isinstance(y, Tensor) else y).reshape(kept(x_shape, dims))
-    hits = (array == extreme) | (np.isnan(array) & np.isnan(extreme))
-    share = (hits / np.add.reduce(hits, axis=dims, keepdims=True)).astype(array.dtype)
-    g = restore(g, x_shape, dims)
-    return g * (wrap(share) if isinstance(g, Tensor) else share)
-
-
-# fmt: off
-amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
-amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
-max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), _share_ties, node="MaxBackward1", saved_names=("self",))
-min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), _share_ties, node="MinBackward1", saved_names=("self",))
-# fmt: on
-
-
-@both
-def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The maximum; ties share the gradient evenly. Source: torch.amax."""
-    return amax_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
-
-
-@both
-def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
-    """The minimum; ties share the gradient evenly. Source: torch.amin."""
-    return amin_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
-
-
-def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
-    g = gs[0]
-    if g is None:
-        return None
-    g = g if keepdim else (g.unsqueeze(dim) if isinstance(g, Tensor) else np.expand_dims(g, dim))
-    return add_at(g, key=key, shape=x_shape)
-
-
-def _picking(name: str, choose: Any) -> Any:
-    """An operator that returns (values, indices) along a dimension."""
-
-    def forward(x: np.ndarray, *, dim: int, keepdim: bool) -> tuple:
-        if x.ndim == 0:
-            return np.array(x), np.zeros((), np.int64), (...,)
-        indices = np.expand_dims(choose(x, dim), dim)
-        grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-        grid[dim] = indices
-        key = tuple(grid)
-        values = x[key]
-        if not keepdim:
-            values, indices = values.squeeze(dim), indices.squeeze(dim)
-        return values, indices.astype(np.int64), key
-
-    return general(name, forward, _pick, inputs=("x",), outputs=("values", "indices"), aux=("key",),
-                   nondifferentiable=("indices",), saved_names=("self",))  # fmt: skip
-
-
-def _nan_first(x: np.ndarray, dim: int, choose: Any) -> np.ndarray:
-    if x.dtype.kind == "f" and np.isnan(x).any():
-        nans = np.isnan(x)
-        return np.where(nans.any(dim), nans.argmax(dim), choose(np.where(nans, -np.inf, x), dim))
-    return choose(x, dim)
-
-
-max_dim = _picking("max", lambda x, dim: _nan_first(x, dim, np.argmax))
-min_dim = _picking("min", lambda x, dim: _nan_first(-x if x.dtype.kind != "b" else ~x, dim, np.argmax))
-median_dim = _picking("median", lambda x, dim: np.take(np.argsort(x, dim, kind="stable"), (x.shape[dim] - 1) // 2, dim))
-
-
-class Picked(tuple):
-    """(values, indices), also by name, as torch's return types."""
-
-    __slots__ = ()
-
-    @property
-    def values(self) -> Tensor:
-        return self[0]
-
-    @property
-    def indices(self) -> Tensor:
-        return self[1]
-
-
-def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
-    def call(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-        if isinstance(dim, Tensor) or other is not None:
-            return registry.functions[pairwise](input, other if other is not None else dim)
-        if dim is None:
-            return full(input, dims=axes_of(None, input._array.ndim), keepdim=False)
-        return Picked(along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
-
-    call.__name__ = name
-    call.__doc__ = f"The {name} of all elements, (values, indices) along `dim`, or elementwise of two. Source: torch.{name}."
-    registry.publish(name, call)
-
-
-_extreme("max", max_all, max_dim, "maximum")
-_extreme("min", min_all, min_dim, "minimum")
-
-
-@both
-def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
-    """The lower median of all elements, or (values, indices) along `dim`. Source: torch.median."""
-    if dim is None:
-        return median_dim(input.reshape(-1), dim=0, keepdim=False)[0]
-    return Picked(median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
-
-
 # --- norms, variance, logsumexp: compositions --------------------------------------------------------------------
 
 
@@ -290,9 +178,9 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False)
     if ord == 2:
         return norm_two(x, dims=dims, keepdim=keepdim)
     if ord == float("inf"):
-        return amax(absolute(x), dims, keepdim)
+        return registry.functions["amax"](absolute(x), dims, keepdim)
     if ord == float("-inf"):
-        return amin(absolute(x), dims, keepdim)
+        return registry.functions["amin"](absolute(x), dims, keepdim)
     if ord == 0:
         return sum((x != 0).to(x.dtype), dims, keepdim)
     if ord == 1:
@@ -379,68 +267,7 @@ def cumprod(input: Tensor, dim: int) -> Tensor:
     return cumprod_dim(input, dim=axis(dim, input._array.ndim))
 
 
-# --- order -------------------------------------------------------------------------------------------------------
-
-
-def _order_forward(x: np.ndarray, *, dim: int, descending: bool, count: int | None) -> tuple:
-    if descending:
-        flipped = np.flip(np.argsort(np.flip(x, dim), dim, kind="stable"), dim)
-        indices = x.shape[dim] - 1 - flipped
-    else:
-        indices = np.argsort(x, dim, kind="stable")
-    if count is not None:
-        indices = indices[(slice(None),) * dim + (slice(count),)]
-    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    grid[dim] = indices
-    key = tuple(grid)
-    return x[key], indices.astype(np.int64), key
-
-
-def _order_rule(gs: tuple, key: Any, x_shape: tuple) -> Any:
-    return None if gs[0] is None else add_at(gs[0], key=key, shape=x_shape)
-
-
-# fmt: off
-_sort = general("sort", _order_forward, _order_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",), nondifferentiable=("indices",))
-_topk = general("topk", _order_forward, _order_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",), nondifferentiable=("indices",))
-# fmt: on
-
-
-@both
-def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
-    """(values, indices) in order along a dimension. Source: torch.sort."""
-    return Picked(_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))
-
-
-@both
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
-    """The k largest (values, indices) along a dimension. Source: torch.topk."""
-    return Picked(_topk(input, dim=axis(dim, input._array.ndim), descending=largest, count=k))
-
-
-@both
-def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
-    """The indices that sort. Source: torch.argsort."""
-    return sort(input.detach(), dim, descending).indices
-
-
-# --- never tracked -------------------------------------------------------------------------------------------------
-
-
-def _arg(name: str, choose: Any) -> None:
-    def call(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        if dim is None:
-            return wrap(np.asarray(choose(input._array.reshape(-1), 0)))
-        d = axis(dim, input._array.ndim)
-        result = choose(input._array, d)
-        return wrap(np.asarray(np.expand_dims(result, d) if keepdim else result))
-
-    call.__name__ = name
-    registry.publish(name, call)
-
-
-_arg("argmax", lambda x, dim: _nan_first(x, dim, np.argmax))
-_arg("argmin", lambda x, dim: _nan_first(-x, dim, np.argmax))
+# --- never tracked ---
 
 
 def _logical(name: str, ufunc: Any) -> None:
@@ -454,33 +281,3 @@ def _logical(name: str, ufunc: Any) -> None:
 _logical("all", np.logical_and)
 _logical("any", np.logical_or)
 registry.publish("count_nonzero", constant("count_nonzero", lambda input, dim=None: np.count_nonzero(input, axis=dim)))
-
-
-@registry.function
-def equal(input: Tensor, other: Tensor) -> bool:
-    """Whether shape and all elements agree. Source: torch.equal."""
-    return input._array.shape == other._array.shape and bool(np.array_equal(input._array, other._array))
-
-
-registry.publish("equal", equal)
-
-
-@both
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-    """Whether |input - other| <= atol + rtol |other| everywhere. Source: torch.allclose."""
-    if input.dtype is not other.dtype:
-        raise RuntimeError(f"{_type_name(input)} did not match {_type_name(other)}")
-    return bool(np.allclose(input._array, other._array, rtol=rtol, atol=atol, equal_nan=equal_nan))
-
-
-@both
-def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
-    """|input - other| <= atol + rtol |other|, element by element. Source: torch.isclose."""
-    return wrap(np.asarray(np.isclose(input._array, other._array, rtol=rtol, atol=atol, equal_nan=equal_nan)))
-
-
-def _type_name(x: Tensor) -> str:
-    return x.dtype.name
-
-
-__all__ = ["NUMBERS"]
