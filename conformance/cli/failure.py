@@ -65,8 +65,8 @@ def _error(result: Result) -> Iterator[str]:
         yield from (f"  | {line}" for line in lines[-OUTPUT_LINES:])
 
 
-def reproduce(result: Result, *options: str) -> str:
+def reproduce(result: Result) -> str:
     """The command that runs one result again."""
     words = ["autograd-conformance", "run", result.case, "--engine", result.engine]
     words += [] if result.device == "cpu" else ["--device", result.device]
-    return " ".join(map(shlex.quote, (*words, *options)))
+    return " ".join(map(shlex.quote, words))

@@ -62,13 +62,12 @@ def opening(out: Console, header: Run, needed: int) -> None:
         say(out, f"not run{where}: {left.reason}: {', '.join(left.cases)}", "yellow")
 
 
-def closing(out: Console, results: Results, options: Iterable[str] = ()) -> None:
+def closing(out: Console, results: Results) -> None:
     """Everything that a reader needs after a run, the most important last."""
-    options = tuple(options)
     for result in results.results.values():
         if result.verdict in FAILING:
             say(out, "")
-            _failure(out, result, results, options)
+            _failure(out, result, results)
     say(out, "")
     for verdict, heading in LISTED.items():
         _listed(out, heading, [r for r in results.results.values() if r.verdict == verdict])
@@ -80,8 +79,8 @@ def closing(out: Console, results: Results, options: Iterable[str] = ()) -> None
         say(out, f"unfinished: {len(results.results)} of {results.due} results", "bold yellow")
 
 
-def _failure(out: Console, result: Result, results: Results, options: tuple[str, ...]) -> None:
-    text = explain(result, results.cases[result.case], reproduce(result, *options))
+def _failure(out: Console, result: Result, results: Results) -> None:
+    text = explain(result, results.cases[result.case], reproduce(result))
     first, _, rest = text.partition("\n")
     say(out, first, f"bold {COLOURS[result.verdict]}")
     say(out, rest)

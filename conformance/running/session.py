@@ -6,7 +6,7 @@ import platform
 import sys
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,7 +100,7 @@ class Session:
             old, new = getattr(before.run, what), getattr(header, what)
             if old != new:
                 raise ResultsError(
-                    f"{before.path} holds another run: its {what} is {_short(old)}, here it is {_short(new)}",
+                    f"{before.path} holds another run; {what} there: {_short(old)}, here: {_short(new)}",
                     hint="run the same command as before, or name another file",
                 )
         self._announced |= before.cases.keys()
@@ -202,5 +202,12 @@ def environment() -> dict[str, str]:
 
 
 def _short(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, Iterable) and not isinstance(value, str) else str(value)
-    return text or "none"
+    """A field of a header in a few words."""
+    match value:
+        case SpecInfo():
+            return f"{value.version} ({value.digest})"
+        case EngineInfo():
+            return f"{value.name} {value.version} ({value.device})"
+        case list():
+            return ", ".join(map(_short, value)) or "none"
+    return "none" if value is None else str(value)

@@ -190,7 +190,7 @@ def test_a_finished_run_is_replaced_and_an_unfinished_one_is_kept(place, capsys)
     assert (code, "holds an unfinished run with 0 results (--resume continues" in err) == (2, True)
     assert (place / "r.jsonl").read_text().startswith(unfinished)
     code, _, err = run(capsys, "run", "--results", "r.jsonl", "--resume")
-    assert (code, "its patterns is small/sum, here it is none" in err) == (2, True)
+    assert (code, "patterns there: small/sum, here: none" in err) == (2, True)
     assert run(capsys, "run", "small/sum", "--results", "r.jsonl", "--resume")[0] == 0
     assert [r.verdict for r in read("r.jsonl").results.values()] == ["pass"]
     (place / "r.jsonl").write_text(unfinished)

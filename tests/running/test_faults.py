@@ -76,7 +76,7 @@ FUNCTIONS = (
     "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "exp", "expm1", "floor", "log1p", "neg", "sigmoid",
     "sin", "sinh", "sqrt", "tan", "tanh",
 )  # fmt: skip
-TIMEOUT = 2.0
+TIMEOUT = 3.0
 
 
 def run(folder, keys, *, oracles=(), **options):

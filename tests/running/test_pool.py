@@ -123,11 +123,11 @@ def test_a_slow_consumer_costs_no_case(cases):
     """A parent that is busy for longer than the deadline finds the answers that came meanwhile."""
     key = Key("reference")
     ends = []
-    with Pool([key], timeout=0.3) as pool:
+    with Pool([key], timeout=1.0) as pool:
         pool.start()
         for finished in pool.run({key: cases}, lambda key, case: True):
             ends.append(finished.end)
-            time.sleep(0.4 if len(ends) == 1 else 0)
+            time.sleep(1.3 if len(ends) == 1 else 0)
     assert all(isinstance(end, Outcome) for end in ends)
 
 

@@ -138,11 +138,11 @@ def test_another_run_is_not_continued(whole, tmp_path):
     path = tmp_path / "r.jsonl"
     interrupted(whole, [REFERENCE], path, 2)
     name = engine(tmp_path, "halving", WRONG_SUM)
-    with session(whole, [Key(name)]) as running, pytest.raises(ResultsError, match="its engines is"):
+    with session(whole, [Key(name)]) as running, pytest.raises(ResultsError, match=r"engines there: reference .*\(cpu\), here: halving:factory"):
         running.resume(read(path), running.start())
     specification(tmp_path / "spec", ("exp",))
     other = spec.load(root=tmp_path / "spec")
-    with session(other, [REFERENCE]) as running, pytest.raises(ResultsError, match="its spec is"):
+    with session(other, [REFERENCE]) as running, pytest.raises(ResultsError, match=r"spec there: 0.0.1 \(sha256:.*, here: 0.0.1"):
         running.resume(read(path), running.start())
 
 
