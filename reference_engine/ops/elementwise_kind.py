@@ -50,6 +50,8 @@ def mentions(partial: str | None, name: str) -> bool:
 class ElementwiseNode(OpNode):
     """A node of an elementwise operator: `saved` has an entry per input and one for y, or is empty."""
 
+    __slots__ = ()
+
     rules_over_arrays: tuple[Callable | None, ...]
     rules_over_tensors: tuple[Callable | None, ...]
 
@@ -158,7 +160,7 @@ class Elementwise(Operator):
         over_arrays = [None if p is None else compile_rule(p, names, registry.ARRAY_WORDS) for p in partials]
         over_tensors = [None if p is None else compile_rule(p, names, registry.TENSOR_WORDS) for p in partials]
         self.node = type(node, (ElementwiseNode,), {
-            "op": self, "arrays": compile_arrays(partials, names), "rules_over_arrays": tuple(over_arrays), "rules_over_tensors": tuple(over_tensors),
+            "op": self, "__slots__": (), "arrays": compile_arrays(partials, names), "rules_over_arrays": tuple(over_arrays), "rules_over_tensors": tuple(over_tensors),
             "__module__": __name__})  # fmt: skip
         self.uses = [{i for i, n in enumerate((*names, "y")) if mentions(p, n)} for p in partials]
 
@@ -240,16 +242,17 @@ def _unary(op: Elementwise) -> Any:
                     node.sequence_number = next_sequence_number()
                     node.edges = (edge,)
                     node.shape, node.dtype = array.shape, d
-                    node.exact = True
+                    node.exact, node._hooks = True, None
                     result._edge = (node, 0)
                     saved = None
                     if keeps_x:
                         saved = input if input._counter is None or not input._counter.version else save_input(input)
                     if keeps_y:
-                        counter = result._counter = VersionCounter()
+                        counter = result._counter = new(VersionCounter)
+                        counter.version = 0
                         node.saved = (saved, (array, counter))
-                    elif keeps_x:
-                        node.saved = (saved, None)
+                    else:
+                        node.saved = (saved, None) if keeps_x else ()
                 return result
         if not isinstance(input, Tensor) and isinstance(input, NUMBERS):
             raise _input_error(op.name, "input", input)
@@ -290,9 +293,10 @@ def _binary(op: Elementwise) -> Any:
                 node = new(node_class)
                 node.sequence_number = next_sequence_number()
                 node.edges = (edge_a, edge_b)
-                shape = node.shape = array.shape
-                node.dtype = d
-                node.exact = x.shape == shape == y.shape
+                shape = x.shape
+                exact = node.exact = shape == y.shape
+                node.shape = shape if exact else array.shape
+                node.dtype, node._hooks = d, None
                 result._edge = (node, 0)
                 if saves:
                     saved_a = saved_b = saved_y = None
@@ -301,9 +305,12 @@ def _binary(op: Elementwise) -> Any:
                     if (b_for_a and edge_a is not None) or (b_for_b and edge_b is not None):
                         saved_b = other if other._counter is None or not other._counter.version else save_input(other)
                     if keeps_y:
-                        counter = result._counter = VersionCounter()
+                        counter = result._counter = new(VersionCounter)
+                        counter.version = 0
                         saved_y = (array, counter)
                     node.saved = (saved_a, saved_b, saved_y)
+                else:
+                    node.saved = ()
                 return result
         return _into(long(input, other), out)
 

@@ -75,8 +75,9 @@ class Values(dict):
 class OpNode(Node):
     """A node recorded by an operator. Subclasses, one per operator, carry torch's node name."""
 
-    op: Operator
-    saved: Any = ()
+    __slots__ = ()
+
+    op: Operator  # a class attribute, set per operator
     params: dict[str, Any] = {}
     shapes: tuple[tuple[int, ...] | None, ...] = ()
 
@@ -229,7 +230,9 @@ class Operator:
         """A node with everything but its saved tensors."""
         node = self.node.__new__(self.node)
         node.sequence_number = next_sequence_number()
-        node.edges, node.params = edges, params
+        node.edges = edges
+        if params:
+            node.params = params
         if self.uses_shapes:
             node.shapes = tuple(x._array.shape if isinstance(x, Tensor) else None for x in inputs)
         if len(outs) == 1:

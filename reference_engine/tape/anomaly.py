@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def remember(node: Node) -> None:
     """Notes the forward call that made this node."""
-    node.trace = "".join(traceback.format_list(traceback.extract_stack()[:-3]))
+    node.hooks().trace = "".join(traceback.format_list(traceback.extract_stack()[:-3]))
 
 
 def run_guarded(this: Pass, node: Node, grads: tuple, needed: tuple[bool, ...]) -> tuple:
@@ -37,7 +37,7 @@ def run_guarded(this: Pass, node: Node, grads: tuple, needed: tuple[bool, ...]) 
 
 
 def _report(node: Node) -> None:
-    where = node.trace or "No forward pass information available. Enable detect anomaly during forward pass for more " \
+    where = node.hooks().trace or "No forward pass information available. Enable detect anomaly during forward pass for more " \
                           "information."  # fmt: skip
     warnings.warn(f"Error detected in {node.name()}. Traceback of forward call that caused the error:\n{where}",
                   UserWarning, stacklevel=2)  # fmt: skip

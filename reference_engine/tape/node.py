@@ -45,17 +45,20 @@ class RemovableHandle:
 
 
 class NodeHooks:
-    """Everything registered on one node, made when the first is: tensor hooks by output number (in order), the
-    tensors that retain their gradient by output number, and node pre- and post-hooks.
+    """Everything hung onto one node, made when the first is: tensor hooks by output number (in order), the tensors
+    that retain their gradient by output number, node pre- and post-hooks, the user's notes, and the forward call that
+    made the node (anomaly detection).
     """
 
-    __slots__ = ("post", "pre", "retain", "tensor")
+    __slots__ = ("metadata", "post", "pre", "retain", "tensor", "trace")
 
     def __init__(self) -> None:
         self.tensor: dict[int, OrderedDict] = {}
         self.retain: dict[int, weakref.ref] = {}
         self.pre: OrderedDict = OrderedDict()
         self.post: OrderedDict = OrderedDict()
+        self.metadata: dict = {}
+        self.trace: str | None = None
 
 
 def register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
@@ -74,21 +77,24 @@ class Node:
     shape, dtype: of its output (lists of them with several outputs): gradients are brought to these, once, on the edge.
     """
 
-    outputs = 1  # how many outputs; nodes with several override it per instance
-    exact = False  # whether every gradient it gives has its input's shape and dtype, so that the edge need not look
-    saved: Any = True  # what `free` drops; kinds of nodes that can tell say () where there is nothing
-    _hooks: NodeHooks | None = None
-    _metadata: dict | None = None
+    # What every node has, and the short paths touch, is in slots; kinds of nodes that have more keep it in a dict.
+    __slots__ = ("__weakref__", "_hooks", "dtype", "edges", "exact", "saved", "sequence_number", "shape")
+
+    _hooks: NodeHooks | None
+    edges: tuple[Edge | None, ...]
+    exact: bool  # whether every gradient it gives has its input's shape and dtype, so that the edge need not look
+    saved: Any  # what `free` drops
     sequence_number: int
-    edges: tuple[Edge | None, ...] = ()
-    shape: Any = ()
-    dtype: Any = None
-    trace: str | None = None
+    shape: Any
+    dtype: Any
+    outputs = 1  # how many outputs; nodes with several override it per instance
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Node:
         if cls is Node:
             raise TypeError("Can't instantiate abstract class Node with abstract methods arrays, tensors")
-        return object.__new__(cls)
+        node = object.__new__(cls)
+        node._hooks, node.edges, node.exact, node.saved, node.shape, node.dtype = None, (), False, True, (), None
+        return node
 
     def name(self) -> str:
         """The node's name, for example "MulBackward0"."""
@@ -102,9 +108,7 @@ class Node:
     @property
     def metadata(self) -> dict:
         """A dict for the user's own notes, kept for the node's life."""
-        if self._metadata is None:
-            self._metadata = {}
-        return self._metadata
+        return self.hooks().metadata
 
     def hooks(self) -> NodeHooks:
         """The node's hooks, made on first use."""

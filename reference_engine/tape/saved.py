@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 class VersionCounter:
     """Counts in-place changes of a storage; shared by a tensor, its views and its detached aliases."""
 
-    version = 0  # a class default: counters are made often and counted up seldom
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
 
 
 class Freed:
