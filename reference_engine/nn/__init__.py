@@ -30,6 +30,15 @@ from reference_engine.nn.modules.activation import (
     Threshold,
 )
 from reference_engine.nn.modules.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from reference_engine.nn.modules.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
+from reference_engine.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from reference_engine.nn.modules.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from reference_engine.nn.modules.loss import (
     BCELoss,
@@ -43,4 +52,30 @@ from reference_engine.nn.modules.loss import (
     SmoothL1Loss,
 )
 from reference_engine.nn.modules.module import Module
+from reference_engine.nn.modules.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    RMSNorm,
+)
+from reference_engine.nn.modules.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+)
+from reference_engine.nn.modules.sparse import Embedding
 from reference_engine.nn.parameter import Buffer, Parameter

@@ -21,7 +21,17 @@ from reference_engine.ops.activations import (
 )
 from reference_engine.ops.activations import log_sigmoid as logsigmoid
 from reference_engine.ops.activations import silu as _silu
+from reference_engine.ops.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
+from reference_engine.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from reference_engine.ops.elementwise import where
+from reference_engine.ops.embedding import embedding, one_hot
 from reference_engine.ops.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -35,6 +45,22 @@ from reference_engine.ops.losses import (
     smooth_l1_loss,
 )
 from reference_engine.ops.matmul import linear
+from reference_engine.ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from reference_engine.ops.padding import pad
+from reference_engine.ops.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from reference_engine.tensor import Tensor
 
 _f = registry.functions
@@ -134,9 +160,14 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 
 
 __all__ = [
-    "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "cross_entropy", "elu", "gelu", "glu",
-    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "kl_div", "l1_loss", "leaky_relu", "linear",
-    "log_softmax", "logsigmoid", "mish", "mse_loss", "nll_loss", "normalize", "prelu", "reduction_of", "relu", "relu6",
-    "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh",
-    "tanhshrink", "threshold",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cross_entropy", "dropout",
+    "dropout1d", "dropout2d", "dropout3d", "elu", "embedding", "gelu", "glu", "group_norm", "hardshrink",
+    "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "kl_div", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool1d", "max_pool2d", "max_pool3d", "mish",
+    "mse_loss", "nll_loss", "normalize", "one_hot", "pad", "prelu", "reduction_of", "relu", "relu6", "rms_norm",
+    "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softmin", "softplus", "softshrink", "softsign",
+    "tanh", "tanhshrink", "threshold",
 ]  # fmt: skip

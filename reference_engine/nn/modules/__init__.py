@@ -1,5 +1,17 @@
 """Modules, by family."""
 
-from reference_engine.nn.modules import activation, container, linear, loss, module
+from reference_engine.nn.modules import (
+    activation,
+    container,
+    convolution,
+    dropout,
+    linear,
+    loss,
+    module,
+    normalization,
+    pooling,
+    sparse,
+)
 
-__all__ = ["activation", "container", "linear", "loss", "module"]
+__all__ = ["activation", "container", "convolution", "dropout", "linear", "loss", "module", "normalization", "pooling",
+           "sparse"]  # fmt: skip
