@@ -18,7 +18,7 @@ from reference_engine.ops import registry
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_at, _tensor_at, camel, conj, is_complex
 from reference_engine.state import state
-from reference_engine.tape.node import leaf_edge, next_sequence_number
+from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, VersionCounter, read_array, save_input
 from reference_engine.tensor import Tensor, new
 
@@ -250,9 +250,11 @@ def _unary(op: Elementwise) -> Any:
                     if keeps_y:
                         counter = result._counter = new(VersionCounter)
                         counter.version = 0
-                        node.saved = (saved, (array, counter))
+                        node.role, node.saved = SAVING, (saved, (array, counter))
+                    elif keeps_x:
+                        node.role, node.saved = SAVING, (saved, None)
                     else:
-                        node.saved = (saved, None) if keeps_x else ()
+                        node.role, node.saved = LIGHT, ()
                 return result
         if not isinstance(input, Tensor) and isinstance(input, NUMBERS):
             raise _input_error(op.name, "input", input)
@@ -308,9 +310,9 @@ def _binary(op: Elementwise) -> Any:
                         counter = result._counter = new(VersionCounter)
                         counter.version = 0
                         saved_y = (array, counter)
-                    node.saved = (saved_a, saved_b, saved_y)
+                    node.role, node.saved = SAVING, (saved_a, saved_b, saved_y)
                 else:
-                    node.saved = ()
+                    node.role, node.saved = LIGHT, ()
                 return result
         return _into(long(input, other), out)
 

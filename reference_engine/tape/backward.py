@@ -15,7 +15,8 @@ import numpy as np
 
 from reference_engine.state import state
 from reference_engine.tape.accumulate import accumulate, run_tensor_hooks
-from reference_engine.tape.node import AccumulateGrad, Edge, Node, NodeHooks
+from reference_engine.tape.node import LEAF, OTHER, SAVING, AccumulateGrad, Edge, Node, NodeHooks
+from reference_engine.tape.saved import FREED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ class Pass:
             for edge in node.edges:
                 if edge is not None:
                     following = edge[0]
-                    if type(following) is AccumulateGrad:
+                    if following.role == LEAF:
                         if following in leaves:
                             leaves[following][0] += 1
                         else:
@@ -254,14 +255,16 @@ class Pass:
     def run_plain(self, order: list[Node]) -> None:
         """The common case written out: arrays, every gradient wanted. Does what run_general does, with less to ask."""
         waiting, leaves, keep_graph = self.waiting, self.leaves, self.keep_graph
+        get, pop = waiting.get, waiting.pop
         for node in order:
-            if node._hooks is not None or node.outputs != 1 or node not in waiting:
+            role = node.role
+            if role == OTHER or node._hooks is not None or node not in waiting:
                 self.run_or_pass(node)
                 continue
             edges = node.edges
-            results = node.arrays((waiting.pop(node),), edges)
-            if not keep_graph and node.saved:
-                node.free()
+            results = node.arrays((pop(node),), edges)
+            if role == SAVING and not keep_graph:
+                node.saved = FREED
             exact = node.exact
             for edge, result in zip(edges, results):  # noqa: B905 - of equal length by construction
                 if edge is None:
@@ -269,18 +272,18 @@ class Pass:
                 following = edge[0]
                 if not exact or result is None:
                     result = self.fitted(result, edge, node)
-                if type(following) is AccumulateGrad:
+                role = following.role
+                if role == OTHER or result is None:
+                    self.deliver(edge, result)
+                elif role == LEAF:
                     leaf = leaves[following]
-                    if result is not None:
-                        present = leaf[1]
-                        leaf[1] = result if present is None else present + result
+                    present = leaf[1]
+                    leaf[1] = result if present is None else present + result
                     leaf[0] -= 1
                     if not leaf[0]:
                         self.finish_leaf(following, leaf[1])
-                elif result is None or following.outputs != 1:
-                    self.deliver(edge, result)
                 else:
-                    present = waiting.get(following)
+                    present = get(following)
                     waiting[following] = result if present is None else present + result
 
     def fitted(self, result: Any, edge: Edge, node: Node) -> Any:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 next_sequence_number = count().__next__
 
+# Roles of nodes: any kind; one output and `saved` is to be dropped as it is; one output and nothing to drop; the end
+# of the graph at a leaf.
+OTHER, SAVING, LIGHT, LEAF = range(4)
+
 
 class RemovableHandle:
     """Undoes one registration. Source: torch.utils.hooks.RemovableHandle."""
@@ -78,11 +82,12 @@ class Node:
     """
 
     # What every node has, and the short paths touch, is in slots; kinds of nodes that have more keep it in a dict.
-    __slots__ = ("__weakref__", "_hooks", "dtype", "edges", "exact", "saved", "sequence_number", "shape")
+    __slots__ = ("__weakref__", "_hooks", "dtype", "edges", "exact", "role", "saved", "sequence_number", "shape")
 
     _hooks: NodeHooks | None
     edges: tuple[Edge | None, ...]
     exact: bool  # whether every gradient it gives has its input's shape and dtype, so that the edge need not look
+    role: int  # OTHER, SAVING, LIGHT or LEAF: what the short path of the backward pass may take for granted
     saved: Any  # what `free` drops
     sequence_number: int
     shape: Any
@@ -93,7 +98,8 @@ class Node:
         if cls is Node:
             raise TypeError("Can't instantiate abstract class Node with abstract methods arrays, tensors")
         node = object.__new__(cls)
-        node._hooks, node.edges, node.exact, node.saved, node.shape, node.dtype = None, (), False, True, (), None
+        node._hooks, node.edges, node.exact, node.role, node.saved = None, (), False, OTHER, True
+        node.shape, node.dtype = (), None
         return node
 
     def name(self) -> str:
@@ -166,7 +172,7 @@ class AccumulateGrad(Node):
     """
 
     def __init__(self, variable: Tensor) -> None:
-        self.variable = variable
+        self.variable, self.role = variable, LEAF
         self.shape, self.dtype = variable._array.shape, variable._array.dtype
         self.sequence_number = 1 << 62  # runs as soon as its gradient is complete
 
