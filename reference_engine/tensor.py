@@ -27,7 +27,10 @@ from reference_engine.tape.saved import VersionCounter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_engine.operator_types import Operators
     from reference_engine.tape.node import Edge
+else:
+    Operators = object
 
 new = object.__new__
 
@@ -49,7 +52,7 @@ def wrap(array: np.ndarray) -> Tensor:
     return tensor
 
 
-class Tensor(Described, Converted):
+class Tensor(Described, Converted, Operators):
     """A multi-dimensional array that remembers how it was computed. Source: torch.Tensor."""
 
     _array: np.ndarray
