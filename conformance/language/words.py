@@ -22,11 +22,12 @@ from conformance.engines.base import Engine, Unsupported
 from .compare import compare, identical
 from .observe import Recorder
 from .recorded import WarnedList
+from .threads import lock, run_threads, thread_id
 from .values import Reader
 
 WORDS = frozenset({
-    "collect", "deep_copy", "defaults", "identical", "math", "OrderedDict", "raises", "recorded_warnings", "same",
-    "same_storage", "warns", "weak",
+    "collect", "deep_copy", "defaults", "identical", "lock", "math", "OrderedDict", "raises", "recorded_warnings",
+    "run_threads", "same", "same_storage", "thread_id", "warns", "weak",
 })  # fmt: skip
 
 
@@ -81,6 +82,9 @@ def constant_words(engine: Engine) -> dict[str, Any]:
         "collect": collect,
         "defaults": defaults,
         "deep_copy": copy.deepcopy,
+        "run_threads": run_threads,
+        "lock": lock,
+        "thread_id": thread_id,
         "same_storage": engine.same_storage,
     }
 

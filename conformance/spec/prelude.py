@@ -187,6 +187,27 @@ def deep_copy(x):
     return copy.deepcopy(x)
 '''
 
+RUN_THREADS = '''
+def run_threads(*functions):
+    """Each function in a thread of its own, all at once: their results in order, or the first error."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(functions))) as pool:
+        together = threading.Barrier(max(1, len(functions)))
+        running = [pool.submit(lambda f=f: (together.wait(), f())[1]) for f in functions]
+    return [each.result() for each in running]
+'''
+
+LOCK = '''
+def lock():
+    """A new lock, for `with`."""
+    return threading.Lock()
+'''
+
+THREAD_ID = '''
+def thread_id():
+    """Which of the running threads this is."""
+    return threading.get_ident()
+'''
+
 PIECES: dict[str, Piece] = {
     "math": Piece("", ("math",)),
     "OrderedDict": Piece("", ("from collections import OrderedDict",)),
@@ -200,4 +221,7 @@ PIECES: dict[str, Piece] = {
     "collect": Piece(COLLECT, ("gc",)),
     "defaults": Piece(DEFAULTS, ("inspect",)),
     "deep_copy": Piece(DEEP_COPY, ("copy",)),
+    "run_threads": Piece(RUN_THREADS, ("concurrent.futures", "threading")),
+    "lock": Piece(LOCK, ("threading",)),
+    "thread_id": Piece(THREAD_ID, ("threading",)),
 }

@@ -40,7 +40,7 @@ INSTEAD = {
     "collections": "OrderedDict is there without it",
     "torch": "torch is there without it",
     "numpy": "use x.tolist(), or `given` for drawn data",
-    "threading": "programs run in one thread, in order",
+    "threading": "use run_threads(f, g, ...) and lock()",
     "random": "use `given` for drawn data",
     "functools": "write a lambda",
 }
