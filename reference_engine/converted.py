@@ -10,8 +10,11 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reference_engine.operator_types import Operators as Base
     from reference_engine.tape.node import Edge
     from reference_engine.tensor import Tensor
+else:
+    Base = object
 
 
 # Instance attributes that are the engine's own; all others are what a user hung onto a tensor.
@@ -21,7 +24,7 @@ _OWN = frozenset({
 })  # fmt: skip
 
 
-class Converted:
+class Converted(Base):
     """What Python may ask of a tensor as of any value."""
 
     _array: np.ndarray
@@ -49,7 +52,7 @@ class Converted:
         array = self.numpy()
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    def cpu(self, memory_format: Any = None) -> Tensor:
+    def cpu(self, memory_format: Any = None) -> Any:
         """Itself: it is on the CPU."""
         return self
 
@@ -94,7 +97,7 @@ class Converted:
     def __repr__(self) -> str:
         from reference_engine.printing import show
 
-        return show(self)
+        return show(self)  # type: ignore[arg-type]
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self._edge is not None:
@@ -106,7 +109,8 @@ class Converted:
             return memo[id(self)]
         from reference_engine.tensor import wrap
 
-        result = type(self)._adopt(wrap(self._array.copy()))
+        cls: Any = type(self)
+        result = cls._adopt(wrap(self._array.copy()))
         memo[id(self)] = result
         result._tracked = self._tracked
         result.__dict__.update(copy.deepcopy(self._extra_attributes(), memo))

@@ -11,10 +11,13 @@ from reference_engine.memory import CPU, Size, Storage, device, memory_start
 from reference_engine.tape.saved import type_name
 
 if TYPE_CHECKING:
+    from reference_engine.operator_types import Operators as Base
     from reference_engine.tensor import Tensor
+else:
+    Base = object
 
 
-class Described:
+class Described(Base):
     """The attributes of a tensor that describe its array. Source: torch.Tensor, "Tensor Attributes"."""
 
     _array: np.ndarray

@@ -11,8 +11,8 @@ class device:
     """Where a tensor lives; this engine has the CPU. Source: torch.device."""
 
     def __init__(self, kind: Any = "cpu", index: int | None = None) -> None:
-        kind = kind.type if isinstance(kind, device) else kind
-        if str(kind).split(":")[0] != "cpu":
+        kind = str(kind)
+        if kind.split(":")[0] != "cpu":
             raise NotImplementedError(f"the reference engine computes on the CPU; device {kind!r} is not available")
         self.type, self.index = "cpu", index
 

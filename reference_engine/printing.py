@@ -16,7 +16,7 @@ def show(tensor: Tensor) -> str:
     """The text of a tensor: its values, its dtype unless it is implied, its history."""
     array = tensor._array
     body = np.array2string(array, separator=", ", prefix="tensor(", precision=4, suppress_small=True,
-                           formatter={"float_kind": _number}, threshold=1000)  # fmt: skip
+                           formatter={"float_kind": _number}, threshold=1000)  # type: ignore[arg-type]  # fmt: skip
     extras = []
     implied = (dtypes.get_default_dtype().numpy, np.dtype(np.int64), np.dtype(bool))
     if array.dtype not in implied:

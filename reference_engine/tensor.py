@@ -27,10 +27,7 @@ from reference_engine.tape.saved import VersionCounter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_engine.operator_types import Operators
     from reference_engine.tape.node import Edge
-else:
-    Operators = object
 
 new = object.__new__
 
@@ -52,7 +49,7 @@ def wrap(array: np.ndarray) -> Tensor:
     return tensor
 
 
-class Tensor(Described, Converted, Operators):
+class Tensor(Described, Converted):
     """A multi-dimensional array that remembers how it was computed. Source: torch.Tensor."""
 
     _array: np.ndarray

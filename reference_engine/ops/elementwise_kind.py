@@ -238,7 +238,7 @@ def _unary(op: Elementwise) -> Any:
                 if edge is None and input._tracked:
                     edge = leaf_edge(input)
                 if edge is not None:
-                    node = new(node_class)
+                    node: Any = new(node_class)
                     node.sequence_number = next_sequence_number()
                     node.edges = (edge,)
                     node.shape, node.dtype = array.shape, d
@@ -292,7 +292,7 @@ def _binary(op: Elementwise) -> Any:
                     edge_b = leaf_edge(other)
                 if edge_a is None and edge_b is None:
                     return result
-                node = new(node_class)
+                node: Any = new(node_class)
                 node.sequence_number = next_sequence_number()
                 node.edges = (edge_a, edge_b)
                 shape = x.shape

@@ -90,8 +90,8 @@ class OpNode(Node):
     def free(self) -> None:
         if self.saved is not FREED and self.holds_arrays():
             self.saved = FREED
-            if self.params:
-                self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}
+            if self.params:  # in the dict that only nodes with parameters have
+                self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}  # type: ignore[misc]
 
     def holds_arrays(self) -> bool:
         """Whether there is anything to free: a graph that saved nothing can be run through again."""
@@ -280,7 +280,8 @@ class Operator:
             results = []
             for index in range(count):
                 values["index"] = index
-                results.append(self.rules[0](grads, values) if needed[index] else None)
+                rule = self.rules[0]
+                results.append(rule(grads, values) if needed[index] and rule is not None else None)
             return tuple(results)
         return tuple(
             rule(grads, values) if want and rule is not None else None

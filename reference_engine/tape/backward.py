@@ -30,7 +30,7 @@ class Pass:
     def __init__(self, *, keep_graph: bool, recorded: bool) -> None:
         self.keep_graph, self.recorded = keep_graph, recorded
         self.waiting: dict[Node, Any] = {}  # node -> gradient, or list of gradients with several outputs
-        self.leaves: dict[AccumulateGrad, list] = {}  # accumulator -> [edges that have not delivered yet, gradient]
+        self.leaves: dict[Node, list] = {}  # accumulator -> [edges that have not delivered yet, gradient]
         self.needed: set[Node] | None = None  # None: all
         self.captures: set[Edge] = set()
         self.captured: dict[Edge, Any] = {}

@@ -82,8 +82,8 @@ class Saved:
         self.array = tensor._array
         self.nr = output_nr
         self.tensor = tensor if output_nr is None else None
-        self.unpack = None
-        self.packed = None
+        self.unpack: Any = None  # what the user's pair of hooks gave and takes back
+        self.packed: Any = None
 
     def check(self, node: Node) -> None:
         """Raises where the tensor was modified in place since it was saved."""
