@@ -27,11 +27,15 @@ class State(threading.local):
     inference = False
     anomaly = False
     anomaly_check_nan = True
-    backward_depth = 0
+    backward: Any = None  # the pass that this thread is running, the innermost one
+    evaluating: Any = None  # under anomaly detection: the node whose rule is running
+    multithreading = True
 
     def __init__(self) -> None:
         # IEEE arithmetic is silent in torch; guarding every operator instead costs more than most operators.
         np.seterr(all="ignore")
+        if process.anomaly:
+            self.anomaly, self.anomaly_check_nan, self.plain = True, process.anomaly_check_nan, False
 
     def refresh(self) -> None:
         """Recomputes `plain` after a switch was changed."""
@@ -46,19 +50,19 @@ class State(threading.local):
         return before
 
 
-state = State()
-
-
 class Process:
     """What holds for the whole process."""
 
     default_dtype: dtype | None = None
     warn_always: bool = False
+    anomaly: bool = False  # what threads that start now begin with
+    anomaly_check_nan: bool = True
     warned: set[str] = set()
     generator: Any = None
 
 
 process = Process()
+state = State()
 
 
 def warn_once(key: str, message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:

@@ -20,7 +20,6 @@ from reference_engine.converted import Converted
 from reference_engine.described import Described
 from reference_engine.memory import CPU, Size, Storage, device
 from reference_engine.state import state
-from reference_engine.tape.accumulate import run_tensor_hooks
 from reference_engine.tape.node import Node, RemovableHandle, edge_of, leaf_edge, register
 from reference_engine.tape.saved import VersionCounter
 
@@ -269,4 +268,4 @@ def _non_leaf_flag(value: bool) -> str:
     return NON_LEAF_FLAG + hint
 
 
-__all__ = ["CPU", "Size", "Storage", "Tensor", "device", "edge_of", "leaf_edge", "run_tensor_hooks", "wrap"]
+__all__ = ["CPU", "Size", "Storage", "Tensor", "device", "edge_of", "leaf_edge", "wrap"]

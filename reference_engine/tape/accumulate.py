@@ -7,34 +7,43 @@ Source: torch docs "Default gradient layouts".
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reference_engine.state import state
+from reference_engine.tape.hooks import run_post_accumulate_hooks
 
 if TYPE_CHECKING:
-    from collections import OrderedDict
-
     from reference_engine.tensor import Tensor
 
 
+# Threads that share a leaf each add all of their gradient: reading and writing back are one step.
+_adding = Lock()
+
+
 def accumulate(variable: Tensor, gradient: Any, *, recorded: bool) -> None:
-    """Adds `gradient` (an array, or a tensor when the pass is recorded) to `variable.grad`."""
-    if gradient is None or not variable._tracked:
+    """Adds `gradient` (an array, a tensor when the pass is recorded, or None) to `variable.grad`; runs what waits for it."""
+    if not variable._tracked:
         return
+    if gradient is not None:
+        with _adding:
+            _add(variable, gradient, recorded)
+    if variable._post_accumulate_hooks:
+        run_post_accumulate_hooks(variable)
+
+
+def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
     current = variable._grad
     if recorded:
         variable._grad = gradient.clone() if current is None else current + gradient
+        return
+    array = gradient._array if hasattr(gradient, "_array") else np.asarray(gradient)
+    if current is None:
+        variable._grad = _fresh(variable, array)
     else:
-        array = gradient._array if hasattr(gradient, "_array") else np.asarray(gradient)
-        if current is None:
-            variable._grad = _fresh(variable, array)
-        else:
-            np.add(current._array, array, out=current._array, casting="unsafe")
-            current._bump_version()
-    if variable._post_accumulate_hooks:
-        _run_post_accumulate_hooks(variable)
+        np.add(current._array, array, out=current._array, casting="unsafe")
+        current._bump_version()
 
 
 def _fresh(variable: Tensor, array: np.ndarray) -> Tensor:
@@ -45,42 +54,3 @@ def _fresh(variable: Tensor, array: np.ndarray) -> Tensor:
     result = np.empty_like(like, dtype=array.dtype) if like.ndim > 1 else np.empty(like.shape, array.dtype)
     result[...] = array
     return wrap(result)
-
-
-def run_tensor_hooks(hooks: OrderedDict, gradient: Any, *, recorded: bool) -> Any:
-    """Passes a gradient through a tensor's hooks, in order; what a hook returns replaces it.
-
-    `gradient` is an array, or a tensor when the pass is recorded; so is the result.
-    """
-    from reference_engine.tensor import Tensor, wrap
-
-    value = gradient if recorded or gradient is None else wrap(np.asarray(gradient))
-    for hook in list(hooks.values()):
-        returned = hook(value)
-        if returned is None:
-            continue
-        if not isinstance(returned, Tensor):
-            raise TypeError(f"expected Variable, but hook returned '{type(returned).__name__}'")
-        _check_replacement(hook, value, returned)
-        value = returned
-    return value if recorded or value is None else value._array
-
-
-def _check_replacement(hook: Any, before: Tensor | None, after: Tensor) -> None:
-    name = getattr(hook, "__name__", type(hook).__name__)
-    if before is None:
-        return
-    if before._array.dtype != after._array.dtype:
-        raise RuntimeError(f"hook '{name}' has changed the type of value (was {before.type()} got {after.type()})")
-    if before._array.shape != after._array.shape:
-        raise RuntimeError(f"hook '{name}' has changed the size of value")
-
-
-def _run_post_accumulate_hooks(variable: Tensor) -> None:
-    before = state.set_grad_enabled(False) if not state.grad_enabled else True
-    try:
-        for hook in list(variable._post_accumulate_hooks.values()):
-            if hook(variable) is not None:
-                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
-    finally:
-        state.set_grad_enabled(before)

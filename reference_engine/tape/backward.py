@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine.state import state
-from reference_engine.tape.accumulate import accumulate, run_tensor_hooks
-from reference_engine.tape.node import LEAF, OTHER, SAVING, AccumulateGrad, Edge, Node, NodeHooks
+from reference_engine.tape.accumulate import accumulate
+from reference_engine.tape.hooks import keep_retained, run_output_hooks, run_posthooks, run_prehooks, run_tensor_hooks
+from reference_engine.tape.node import LEAF, OTHER, SAVING, AccumulateGrad, Edge, Node
 from reference_engine.tape.saved import FREED
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ class Pass:
         self.captures: set[Edge] = set()
         self.captured: dict[Edge, Any] = {}
         self.captured_nodes: set[Node] = set()
+        self.reached: set[Node] = set()  # from the roots, accumulators apart
+        self.notes: dict[Any, Any] = {}  # what hooks over several tensors keep from one call to the next
 
     def discover(self, roots: Sequence[Edge]) -> list[Node]:
         """All nodes reachable from the roots but accumulators, in the order in which they run."""
         order: list[Node] = []
         leaves = self.leaves
-        seen: set[Node] = set()
+        seen = self.reached
         stack = []
         for node, _ in roots:
             if type(node) is AccumulateGrad:
@@ -89,6 +92,12 @@ class Pass:
             return False
         return self.needed is None or edge[0] in self.needed or edge[0] in self.captured_nodes
 
+    def visits(self, node: Node) -> bool:
+        """Whether gradients come to this node in this pass, to be used or captured."""
+        if node not in self.reached and node not in self.leaves:
+            return False
+        return self.needed is None or node in self.needed or node in self.captured_nodes
+
     def deliver(self, edge: Edge, gradient: Any) -> None:
         """Adds a gradient to what waits at an edge's end; runs an accumulator that is complete."""
         node, nr = edge
@@ -119,121 +128,79 @@ class Pass:
     def finish_leaf(self, node: AccumulateGrad, gradient: Any) -> None:
         """All gradients of a leaf have arrived: hooks, then capture or accumulation."""
         variable = node.variable
-        if variable._hooks and gradient is not None:
-            gradient = run_tensor_hooks(variable._hooks, gradient, recorded=self.recorded)
-        if (node, 0) in self.captures:
-            self.captured[node, 0] = gradient
+        wanted = self.needed is None or node in self.needed
+        captured = node in self.captured_nodes
+        if not wanted and not captured:
             return
-        if self.needed is not None and node not in self.needed:
+        if variable._hooks:
+            gradient = run_tensor_hooks(variable._hooks, gradient, recorded=self.recorded)
+        if captured:
+            self.captured[node, 0] = gradient
             return
         hooks = node._hooks
         if hooks is None:
             accumulate(variable, gradient, recorded=self.recorded)
             return
-        (gradient,) = self.run_prehooks(hooks, (gradient,))
+        (gradient,) = run_prehooks(hooks, (gradient,), recorded=self.recorded)
         accumulate(variable, gradient, recorded=self.recorded)
-        self.run_posthooks(hooks, (), (gradient,))
+        run_posthooks(hooks, (), (gradient,), recorded=self.recorded)
 
     def run_node(self, node: Node) -> None:
         """One step: hooks before, the node's rule, hooks after, and its results onto their edges."""
         grads = self.waiting.pop(node)
-        if node.outputs == 1:
-            grads = (grads,)
+        grads = self.before(node, (grads,) if node.outputs == 1 else tuple(grads))
+        if self.needed is None:
+            needed = tuple([edge is not None for edge in node.edges])
+        elif node in self.needed:
+            needed = tuple([self.wants(edge) for edge in node.edges])
+        else:
+            return
+        results = self.compute(node, grads, needed)
+        for edge, want, result in zip(node.edges, needed, results, strict=True):
+            if edge is None:
+                continue
+            if want:
+                self.deliver(edge, self.fitted(result, edge, node))
+            else:
+                self.skip(edge)
+
+    def before(self, node: Node, grads: tuple) -> tuple:
+        """What happens to gradients that arrived at a node before it runs, or in place of that: tensor hooks of its
+        outputs, capture, node pre-hooks, and the `.grad` of outputs that retain it.
+        """
         hooks = node._hooks
-        if hooks is not None:
-            grads = self.before(node, hooks, tuple(grads))
+        if hooks is not None and hooks.tensor:
+            grads = run_output_hooks(hooks, grads, recorded=self.recorded)
         if node in self.captured_nodes:
             for nr, gradient in enumerate(grads):
                 if (node, nr) in self.captures:
                     self.captured[node, nr] = gradient
-        if self.needed is not None and node not in self.needed:
-            return
-        if hooks is not None and hooks.pre:
-            grads = self.run_prehooks(hooks, tuple(grads))
-        edges = node.edges
-        if self.needed is None:
-            needed = tuple([edge is not None for edge in edges])
-        else:
-            needed = tuple([self.wants(edge) for edge in edges])
-        if state.anomaly:
-            results = self.guarded(node, grads, needed)
-        else:
-            results = node.tensors(grads, needed) if self.recorded else node.arrays(grads, needed)
+        if hooks is None:
+            return grads
+        arrived = grads
+        if hooks.pre and (self.needed is None or node in self.needed):
+            grads = run_prehooks(hooks, grads, recorded=self.recorded)
+        # The documents list this behind the pre-hooks; what those return is for the node, not for its output.
+        keep_retained(hooks, arrived, recorded=self.recorded)
+        return grads
+
+    def compute(self, node: Node, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        """Gradients of a node's inputs, by its rule, as its post-hooks leave them."""
+        results = node.tensors(grads, needed) if self.recorded else node.arrays(grads, needed)
         if not self.keep_graph:
             node.free()
+        hooks = node._hooks
         if hooks is not None and hooks.post:
-            results = self.run_posthooks(hooks, results, grads)
-        for i, edge in enumerate(edges):
-            if edge is None:
-                continue
-            if not needed[i]:
-                self.skip(edge)
-                continue
-            self.deliver(edge, self.fitted(results[i], edge, node))
-
-    def before(self, node: Node, hooks: NodeHooks, grads: tuple) -> tuple:
-        """Tensor hooks of the node's outputs, then the gradients that outputs retain."""
-        changed = list(grads)
-        for nr, tensor_hooks in hooks.tensor.items():
-            if tensor_hooks and changed[nr] is not None:
-                changed[nr] = run_tensor_hooks(tensor_hooks, changed[nr], recorded=self.recorded)
-        for nr, reference in hooks.retain.items():
-            tensor = reference()
-            if tensor is not None and changed[nr] is not None:
-                tensor._retain(changed[nr], recorded=self.recorded)
-        return tuple(changed)
-
-    def run_prehooks(self, hooks: NodeHooks, grads: tuple) -> tuple:
-        """Node pre-hooks, in order; each may replace the whole tuple."""
-        if not hooks.pre:
-            return grads
-        value = self.as_tensors(grads)
-        for hook in list(hooks.pre.values()):
-            returned = hook(value)
-            if returned is not None:
-                value = self.as_tuple(returned, len(grads))
-        return self.as_values(value)
-
-    def run_posthooks(self, hooks: NodeHooks, results: tuple, grads: tuple) -> tuple:
-        """Node post-hooks, in order; each may replace the gradients of the inputs."""
-        if not hooks.post:
-            return results
-        outgoing, incoming = self.as_tensors(results), self.as_tensors(grads)
-        for hook in list(hooks.post.values()):
-            returned = hook(outgoing, incoming)
-            if returned is not None:
-                outgoing = self.as_tuple(returned, len(results))
-        return self.as_values(outgoing)
-
-    def as_tuple(self, returned: Any, count: int) -> tuple:
-        """What a node hook returned, checked: as many entries as it was given."""
-        result = tuple(returned) if isinstance(returned, (tuple, list)) else (returned,)
-        if len(result) != count:
-            raise RuntimeError(f"hook has returned an incorrect number of values (got {len(result)}, but expected "
-                               f"{count})")  # fmt: skip
-        return result
-
-    def as_tensors(self, values: tuple) -> tuple:
-        """Gradients as hooks see them."""
-        from reference_engine.tensor import wrap
-
-        return tuple(v if v is None or self.recorded else wrap(np.asarray(v)) for v in values)
-
-    def as_values(self, values: tuple) -> tuple:
-        """Gradients as they flow."""
-        return tuple(v if v is None or self.recorded else v._array for v in values)
-
-    def guarded(self, node: Node, grads: tuple, needed: tuple[bool, ...]) -> tuple:
-        """Runs a node under anomaly detection."""
-        from reference_engine.tape.anomaly import run_guarded
-
-        return run_guarded(self, node, grads, needed)
+            results = tuple([r if edge is None else self.fitted(r, edge, node)
+                             for r, edge in zip(results, node.edges, strict=True)])  # fmt: skip
+            results = run_posthooks(hooks, results, grads, recorded=self.recorded)
+        return results
 
     def run(self, roots: Sequence[Edge], seeds: Sequence[Any], order: list[Node]) -> None:
         """The whole pass."""
         for edge, seed in zip(roots, seeds, strict=True):
             self.deliver(edge, seed)
-        if self.recorded or self.needed is not None or state.anomaly:
+        if self.recorded or self.needed is not None:
             self.run_general(order)
         else:
             self.run_plain(order)
@@ -320,6 +287,14 @@ def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     return all(s in (1, t) for s, t in zip(shape, tail, strict=True))
 
 
+def _new_pass(*, keep_graph: bool, recorded: bool) -> Pass:
+    if not state.anomaly:
+        return Pass(keep_graph=keep_graph, recorded=recorded)
+    from reference_engine.tape.anomaly import GuardedPass
+
+    return GuardedPass(keep_graph=keep_graph, recorded=recorded)
+
+
 def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: bool, recorded: bool,
                  targets: Sequence[Edge] | None = None, accumulating: bool = True) -> list[Any]:  # fmt: skip
     """Runs the backward pass from `roots` with gradients `seeds` (arrays, or tensors when `recorded`).
@@ -327,15 +302,15 @@ def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: boo
     Without targets every leaf's `.grad` is added to. With targets only they receive (accumulating) or their gradients
     are returned in order, None where none arrived.
     """
-    this = Pass(keep_graph=keep_graph, recorded=recorded)
+    this = _new_pass(keep_graph=keep_graph, recorded=recorded)
     order = this.discover(roots)
     if targets is not None:
         this.restrict(order, targets, accumulating=accumulating)
     before = state.set_grad_enabled(recorded)
-    state.backward_depth += 1
+    around, state.backward = state.backward, this
     try:
         this.run(roots, seeds, order)
     finally:
-        state.backward_depth -= 1
+        state.backward = around
         state.set_grad_enabled(before)
     return [this.captured.get(target) for target in targets or ()]

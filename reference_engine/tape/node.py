@@ -54,7 +54,7 @@ class NodeHooks:
     made the node (anomaly detection).
     """
 
-    __slots__ = ("metadata", "post", "pre", "retain", "tensor", "trace")
+    __slots__ = ("metadata", "post", "pre", "retain", "tensor")
 
     def __init__(self) -> None:
         self.tensor: dict[int, OrderedDict] = {}
@@ -62,7 +62,6 @@ class NodeHooks:
         self.pre: OrderedDict = OrderedDict()
         self.post: OrderedDict = OrderedDict()
         self.metadata: dict = {}
-        self.trace: str | None = None
 
 
 def register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
