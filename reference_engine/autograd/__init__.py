@@ -6,12 +6,20 @@ from reference_engine.autograd import function, grad_mode, graph
 from reference_engine.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from reference_engine.autograd.backward import backward, grad
 from reference_engine.autograd.function import Function
-from reference_engine.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled
+from reference_engine.autograd.grad_mode import (
+    enable_grad,
+    inference_mode,
+    is_multithreading_enabled,
+    is_view_replay_enabled,
+    no_grad,
+    set_grad_enabled,
+    set_multithreading_enabled,
+)
 from reference_engine.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from reference_engine.autograd.variable import Variable, variable
 
 __all__ = [
     "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "grad", "grad_mode",
-    "gradcheck", "gradgradcheck", "graph", "inference_mode", "no_grad", "set_detect_anomaly", "set_grad_enabled",
-    "variable",
+    "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_multithreading_enabled", "is_view_replay_enabled",
+    "no_grad", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled", "variable",
 ]  # fmt: skip

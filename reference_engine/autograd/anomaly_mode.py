@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 
-from reference_engine.state import state
+from reference_engine.state import process, state
 
 
 def _set(mode: bool, check_nan: bool) -> None:
     state.anomaly, state.anomaly_check_nan = mode, check_nan
+    process.anomaly, process.anomaly_check_nan = mode, check_nan
     state.refresh()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.state import state
+from reference_engine.tape.anomaly import remember
 from reference_engine.tape.node import Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, Saved, read_tensor
 from reference_engine.tape.views import check_inplace, rebase
@@ -208,6 +209,8 @@ def _finish(node: FunctionNode, args: tuple, output: Any) -> Any:
         results.append(_as_output(node, nr, out, inputs, dirty, tracked) if isinstance(out, Tensor) else out)
     if tracked:
         node._saved = _save(node, inputs, saved_as_output, results)
+        if state.anomaly:
+            remember(node)
     else:
         node.edges = ()
     if node._saved or tracked:

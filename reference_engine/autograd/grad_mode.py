@@ -108,6 +108,44 @@ class set_grad_enabled(_Mode):
         state.set_grad_enabled(self.before)
 
 
+class set_multithreading_enabled(set_grad_enabled):
+    """Whether backward may use threads of its own; this thread's setting. This engine's backward always runs in the
+    thread that calls it. Source: torch.autograd.grad_mode.set_multithreading_enabled.
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = bool(mode)
+        self.before = self._set(self.mode)
+
+    @staticmethod
+    def _set(mode: bool) -> bool:
+        before, state.multithreading = state.multithreading, mode
+        return before
+
+    def __call__(self, function: Callable) -> Callable:
+        self._set(self.before)
+        return _Mode.__call__(self, function)
+
+    def clone(self) -> set_multithreading_enabled:
+        return set_multithreading_enabled(self.mode)
+
+    def __enter__(self) -> None:
+        self._set(self.mode)
+
+    def __exit__(self, *exc: object) -> None:
+        self._set(self.before)
+
+
+def is_multithreading_enabled() -> bool:
+    """Whether backward may use threads. Source: torch.autograd.is_multithreading_enabled."""
+    return state.multithreading
+
+
+def is_view_replay_enabled() -> bool:
+    """Whether views are replayed rather than strided anew; this engine never does. Source: function of this name."""
+    return False
+
+
 class inference_mode(_Mode):
     """Nothing is recorded, and what is made here can never take part in a graph. Source: torch.inference_mode."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from reference_engine.autograd.multi_grad import register_multi_grad_hook
 from reference_engine.state import state
 from reference_engine.tape.node import Node, edge_of
 from reference_engine.tensor import Tensor
@@ -76,5 +77,16 @@ def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
         state.saved_tensor_hooks_disabled = before
 
 
-__all__ = ["GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version", "save_on_cpu",
-           "saved_tensors_hooks"]  # fmt: skip
+def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
+    """About CUDA streams, which a CPU does not have. Source: torch.autograd.graph, function of this name."""
+
+
+def set_override_stale_capture_stream(enabled: bool) -> None:
+    """About CUDA graphs, which a CPU does not have. Source: torch.autograd.graph, function of this name."""
+
+
+__all__ = [
+    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks", "set_override_stale_capture_stream",
+    "set_warn_on_accumulate_grad_stream_mismatch",
+]  # fmt: skip

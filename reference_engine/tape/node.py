@@ -10,9 +10,12 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from reference_engine.state import state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,13 +187,24 @@ class AccumulateGrad(Node):
         accumulate(self.variable, grads[0], recorded=False)
 
 
+_one_accumulator = Lock()  # threads that use the same leaf get the same accumulator
+
+
 def leaf_edge(leaf: Tensor) -> Edge:
     """The edge to a leaf's accumulator, which lives as long as a graph uses it."""
     reference = leaf._accumulator
     node = reference() if reference is not None else None
     if node is None:
-        node = AccumulateGrad(leaf)
-        leaf._accumulator = weakref.ref(node)
+        with _one_accumulator:
+            reference = leaf._accumulator
+            node = reference() if reference is not None else None
+            if node is None:
+                node = AccumulateGrad(leaf)
+                leaf._accumulator = weakref.ref(node)
+                if state.anomaly:
+                    from reference_engine.tape.anomaly import remember
+
+                    remember(node)
     return (node, 0)
 
 

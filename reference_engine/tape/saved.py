@@ -45,6 +45,16 @@ FREED_MESSAGE = (
 )
 
 
+HINT = (
+    "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
+    "torch.autograd.set_detect_anomaly(True)."
+)
+HINT_GUARDED = (
+    "Hint: the backtrace further above shows the operation that failed to compute its gradient. The variable in "
+    "question was changed in there or anywhere later. Good luck!"
+)
+
+
 def modified(array: np.ndarray, version: int, expected: int, node: Node | None, nr: int = 0) -> RuntimeError:
     """The error for a saved tensor that was changed in place."""
     from reference_engine.dtypes import of_numpy
@@ -54,8 +64,7 @@ def modified(array: np.ndarray, version: int, expected: int, node: Node | None, 
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{kind} {list(array.shape)}]{by} is at version {version}; expected version {expected} instead. "
-        "Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True)."
+        + (HINT_GUARDED if state.anomaly else HINT)
     )
 
 
