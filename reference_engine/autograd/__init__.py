@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reference_engine.autograd import function, grad_mode, graph
+from reference_engine.autograd import function, functional, grad_mode, graph
 from reference_engine.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from reference_engine.autograd.backward import backward, grad
 from reference_engine.autograd.function import Function
@@ -19,7 +19,8 @@ from reference_engine.autograd.gradcheck import GradcheckError, gradcheck, gradg
 from reference_engine.autograd.variable import Variable, variable
 
 __all__ = [
-    "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "grad", "grad_mode",
+    "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "functional",
+    "grad", "grad_mode",
     "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_multithreading_enabled", "is_view_replay_enabled",
     "no_grad", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled", "variable",
 ]  # fmt: skip
