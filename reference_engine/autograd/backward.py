@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.autograd.batched import batched_seeds, pull_batched
 from reference_engine.autograd.graph import GradientEdge
 from reference_engine.state import warn_once
 from reference_engine.tape.backward import run_backward
@@ -23,9 +24,10 @@ CYCLE = (
     "use this function, make sure to reset the .grad fields of your parameters to None after use to break the cycle "
     "and avoid the leak."
 )
-UNUSED = (
-    "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is the "
-    "desired behavior."
+UNUSED = "appears to not have been used in the graph. Set allow_unused=True if this is the desired behavior."
+ONLY_INPUTS = (
+    "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other parts of "
+    "the graph, please use torch.autograd.backward."
 )
 
 
@@ -49,36 +51,68 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     run_backward(edges, seeds if create_graph else _arrays(seeds), keep_graph=keep, recorded=create_graph, targets=targets)
 
 
-def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-         allow_unused: bool | None = None, is_grads_batched: bool = False,
-         materialize_grads: bool = False) -> tuple[Tensor | None, ...]:  # fmt: skip
-    """The gradients of `outputs` with respect to `inputs`; `.grad` is left alone. Source: torch.autograd.grad."""
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+         create_graph: bool = False, only_inputs: bool = True, allow_unused: bool | None = None,
+         is_grads_batched: bool = False, materialize_grads: bool = False) -> Any:  # fmt: skip
+    """The gradients of `outputs` with respect to `inputs`, a tuple or a dict like these; `.grad` is left alone.
+
+    With is_grads_batched the first dimension of each of grad_outputs, and of each result, is a batch of vectors.
+    Source: torch.autograd.grad.
+    """
     if materialize_grads and allow_unused is False:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
                          "allow_unused=False.")  # fmt: skip
-    if is_grads_batched:
-        raise NotImplementedError("is_grads_batched needs vmap, which the reference engine does not have yet")
-    allow_unused = materialize_grads if allow_unused is None else allow_unused
-    roots, wanted = _sequence(outputs), _sequence(inputs)
-    seeds = _seeds(roots, _matching(grad_outputs, roots))
-    edges = _root_edges(roots)
-    targets = _grad_targets(wanted)
+    roots, wanted = _sequence(outputs), _given_inputs(inputs, "grad")
+    if not only_inputs:
+        warnings.warn(ONLY_INPUTS, FutureWarning, stacklevel=2)
+    roots, given = _without_constants(roots, _matching(grad_outputs, roots))
     keep = create_graph if retain_graph is None else retain_graph
-    found = run_backward(
-        edges, seeds if create_graph else _arrays(seeds), keep_graph=keep, recorded=create_graph,
-        targets=[t for t in targets if t is not None], accumulating=False,
-    )  # fmt: skip
-    reached = iter(found)
-    results = [next(reached) if t is not None else None for t in targets]
-    return tuple(_result(x, g, create_graph, allow_unused, materialize_grads) for x, g in zip(wanted, results, strict=True))
+
+    def pull(seeds: list[Tensor], keep_graph: bool) -> list:
+        """The results for one vector per root: tensors when recorded, else arrays; None where nothing arrived."""
+        edges, targets = _root_edges(roots), _grad_targets(wanted)
+        return run_backward(edges, seeds if create_graph else _arrays(seeds), keep_graph=keep_graph,
+                            recorded=create_graph, targets=targets, accumulating=False)  # fmt: skip
+
+    if is_grads_batched:
+        found = pull_batched(batched_seeds(roots, given), pull, keep_graph=keep, recorded=create_graph)
+    else:
+        found = pull(_seeds(roots, given), keep)
+    allow_unused = materialize_grads if allow_unused is None else allow_unused
+    results = [_result(i, x, g, allow_unused) for i, (x, g) in enumerate(zip(wanted, found, strict=True))]
+    if materialize_grads:
+        results = [_materialized(x, g, create_graph) for x, g in zip(wanted, results, strict=True)]
+    return dict(zip(inputs, results, strict=True)) if type(inputs) is dict else tuple(results)
 
 
-def _result(x: Any, g: Any, recorded: bool, allow_unused: bool, materialize: bool) -> Tensor | None:
-    if g is None:
-        if not allow_unused:
-            raise RuntimeError(UNUSED)
-        return wrap(np.zeros_like(x._array)) if materialize and isinstance(x, Tensor) else None
-    return g if recorded else wrap(np.asarray(g))
+def _result(index: int, x: Any, g: Any, allow_unused: bool) -> Tensor | None:
+    if g is None and not allow_unused:
+        raise RuntimeError(f"The differentiated Tensor at index {index} {UNUSED}")
+    return g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g))
+
+
+def _materialized(x: Any, g: Tensor | None, recorded: bool) -> Tensor:
+    """Zeros for an input that was not used; they require grad where the others may, to be differentiated again."""
+    if g is not None:
+        return g
+    if not isinstance(x, Tensor):
+        raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
+    zeros = wrap(np.zeros_like(x._array))
+    zeros._tracked = recorded
+    return zeros
+
+
+def _given_inputs(inputs: Any, where: str) -> tuple:
+    """The tensors and edges that `inputs` names: one, a sequence, or the values of a dict."""
+    if isinstance(inputs, Mapping):
+        if type(inputs) is not dict:
+            raise TypeError(f"`inputs` argument to `{where}()` must be a dict, not {type(inputs).__name__}. Other Mapping "
+                            "types are not supported.")  # fmt: skip
+        inputs = tuple(inputs.values())
+    given = _sequence(inputs)
+    if not given:
+        raise RuntimeError(f"`inputs` argument to `{where}()` cannot be empty.")
+    return given
 
 
 def _sequence(x: Any) -> tuple:
@@ -164,41 +198,33 @@ def _arrays(seeds: list[Tensor]) -> list[Any]:
     return [seed._array[()] if seed._array.ndim == 0 else seed._array for seed in seeds]
 
 
-def _grad_targets(inputs: tuple) -> list[Edge | None]:
-    targets: list[Edge | None] = []
+def _grad_targets(inputs: tuple) -> list[Edge]:
+    targets: list[Edge] = []
     for x in inputs:
-        if isinstance(x, GradientEdge):
-            targets.append((x.node, x.output_nr))
-            continue
-        if not isinstance(x, Tensor):
-            raise TypeError(f"expected a Tensor or a GradientEdge as input, but got {type(x).__name__}")
-        edge = edge_of(x)
+        edge = _target(x)
         if edge is None:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
         targets.append(edge)
     return targets
 
 
+def _target(x: Any) -> Edge | None:
+    """Where the gradient of an input arrives."""
+    if isinstance(x, GradientEdge):
+        return (x.node, x.output_nr)
+    if not isinstance(x, Tensor):
+        raise RuntimeError(f"all inputs have to be Tensors or GradientEdges, but got {type(x).__name__}")
+    return edge_of(x)
+
+
 def _backward_inputs(inputs: Any) -> list[Edge] | None:
     if inputs is None:
         return None
-    if isinstance(inputs, Mapping):
-        if type(inputs) is not dict:
-            raise TypeError(f"`inputs` argument to `backward()` must be a dict, not {type(inputs).__name__}")
-        inputs = list(inputs.values())
-    given = _sequence(inputs)
-    if not given:
-        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     targets = []
-    for x in given:
-        if isinstance(x, GradientEdge):
-            targets.append((x.node, x.output_nr))
-            continue
-        if x._edge is not None or not x.requires_grad:
+    for x in _given_inputs(inputs, "backward"):
+        if isinstance(x, Tensor) and (x._edge is not None or not x.requires_grad):
             x.retain_grad()
-        edge = edge_of(x)
+        edge = _target(x)
         assert edge is not None
         targets.append(edge)
     return targets
-
-

@@ -112,7 +112,9 @@ def _check(hook: Any, before: Tensor | None, after: Any) -> None:
     if not isinstance(after, Tensor):
         raise TypeError(f"expected Variable, but hook returned '{type(after).__name__}'")
     if before._array.dtype != after._array.dtype:
-        raise RuntimeError(f"hook '{_name(hook)}' has changed the type of value (was {before.type()} got {after.type()})")
+        raise RuntimeError(
+            f"hook '{_name(hook)}' has changed the type of value (was {before.type()} got {after.type()})"
+        )
     if before._array.shape != after._array.shape:
         raise RuntimeError(f"hook '{_name(hook)}' has changed the size of value")
 
