@@ -107,12 +107,13 @@ def _along(x: np.ndarray, *, matrices: tuple[np.ndarray, ...], transposed: bool)
     return np.ascontiguousarray(x)
 
 
-along_ops = {
-    n: linear(f"adaptive_avg_pool{n}d", _along,
-              lambda g, matrices, transposed, n=n: along_ops[n](g, matrices=matrices, transposed=not transposed),
-              node=f"AdaptiveAvgPool{n}DBackward0", saved_names=("self",)) for n in (2, 3)
-}  # fmt: skip
+def _averaging_along(n: int) -> Any:
+    return linear(f"adaptive_avg_pool{n}d", _along,
+                  lambda g, matrices, transposed: along_ops[n](g, matrices=matrices, transposed=not transposed),
+                  node=f"AdaptiveAvgPool{n}DBackward0", saved_names=("self",))  # fmt: skip
 
+
+along_ops = {n: _averaging_along(n) for n in (2, 3)}
 
 # --- arguments -----------------------------------------------------------------------------------------------------
 

@@ -70,6 +70,8 @@ class Windows:
         flat: Any = 0
         for s, d, n in zip(self.starts, self.dilation, self.size, strict=True):
             begin = np.where(s < 0, s + -(s // d) * d, s)
+            if (begin >= n).any():
+                raise RuntimeError("a pooling window meets nothing but padding: its maximum is undefined")
             flat = flat * n
             flat = (flat[..., None] if isinstance(flat, np.ndarray) else flat) + begin
         return flat
