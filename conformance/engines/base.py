@@ -42,6 +42,7 @@ SPELLED_MODES: tuple[tuple[str, str, Any], ...] = (
     ("is_grad_enabled", "set_grad_enabled", True),
     ("get_default_dtype", "set_default_dtype", "float32"),
     ("is_anomaly_enabled", "autograd.set_detect_anomaly", False),
+    ("is_warn_always_enabled", "set_warn_always", True),
 )
 
 # What draws from an engine's generator: tells that a case did, where the generator's state cannot be read.
@@ -114,8 +115,11 @@ class Engine:
         """The global settings that every case starts with."""
         raise NotImplementedError
 
-    def restore(self, modes: Modes) -> bool:
-        """Puts the global settings back. True if the generator's state had moved away from `modes`."""
+    def restore(self, modes: Modes, now: Modes | None = None) -> bool:
+        """Puts the global settings back. True if the generator's state had moved away from `modes`.
+
+        now: the settings in effect, where the caller knows them; else they are read.
+        """
         raise NotImplementedError
 
 
@@ -168,20 +172,18 @@ class TorchLike(Engine):
         return DTYPE_NAMES.get(name, name)
 
     def _dtype(self, dtype: Any) -> tuple[str, np.dtype[Any]]:
-        try:
-            known = self._dtypes.get(dtype)
-        except TypeError:  # not hashable
-            known = None
-        if known is None:
-            name = self.dtype_name(dtype)
-            known = (name, stored_dtype(name))
-            with contextlib.suppress(TypeError):
-                self._dtypes[dtype] = known
+        name = self.dtype_name(dtype)
+        known = (name, stored_dtype(name))
+        with contextlib.suppress(TypeError):  # not hashable
+            self._dtypes[dtype] = known
         return known
 
     def read(self, tensor: Any) -> TensorValue:
-        name, stored = self._dtype(tensor.dtype)
-        shape = tuple(tensor.shape)
+        dtype, shape = tensor.dtype, tuple(tensor.shape)
+        try:
+            name, stored = self._dtypes[dtype]
+        except (KeyError, TypeError):
+            name, stored = self._dtype(dtype)
         return TensorValue(name, shape, self.elements(tensor, shape, stored))
 
     def elements(self, tensor: Any, shape: tuple[int, ...], stored: np.dtype[Any]) -> bytes:
@@ -211,8 +213,11 @@ class TorchLike(Engine):
 
     def flags(self, tensor: Any) -> tuple[bool | None, bool | None]:
         """(requires_grad, is_leaf); None for a flag that the engine does not have."""
-        flags = (getattr(tensor, "requires_grad", None), getattr(tensor, "is_leaf", None))
-        return tuple(None if flag is None else bool(flag) for flag in flags)  # type: ignore[return-value]
+        requires_grad, is_leaf = getattr(tensor, "requires_grad", None), getattr(tensor, "is_leaf", None)
+        return (
+            None if requires_grad is None else bool(requires_grad),
+            None if is_leaf is None else bool(is_leaf),
+        )
 
     def grad(self, tensor: Any) -> Any:
         """The gradient, None where there is none. That of a plain non-leaf is not read: reading it warns."""
@@ -284,15 +289,17 @@ class TorchLike(Engine):
                 self.set_generator_state(before)
         return self._defaults
 
-    def restore(self, modes: Modes) -> bool:
-        for mode, value in zip(self.modes, modes.values, strict=True):
-            if mode.get() != value:
-                mode.set(value)
+    def restore(self, modes: Modes, now: Modes | None = None) -> bool:
+        now = now or self.capture()
+        if now.values != modes.values:
+            for mode, value in zip(self.modes, modes.values, strict=True):
+                if mode.get() != value:
+                    mode.set(value)
         if modes.generator is None:
             if callable(seed := self.get("manual_seed")):
                 seed(0)
             return False
-        moved = not self.same_generator_state(self.generator_state(), modes.generator)
+        moved = not self.same_generator_state(now.generator, modes.generator)
         if moved:
             self.set_generator_state(modes.generator)
         return moved

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -72,36 +73,34 @@ class TorchEngine(TorchLike):
             Mode(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
             Mode(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly, False),
             Mode(torch.is_anomaly_check_nan_enabled, _set_check_nan, True),
-            Mode(torch.is_warn_always_enabled, torch.set_warn_always, True),
-            Mode(torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, False),
+            Mode(_C._get_warnAlways, torch.set_warn_always, True),
+            Mode(_C._get_deterministic_algorithms, torch.use_deterministic_algorithms, False),
             Mode(_C._is_multithreading_enabled, _C._set_multithreading_enabled, True),
             Mode(_C._is_view_replay_enabled, _C._set_view_replay_enabled, False),
-            Mode(_autocast, _set_autocast, (False, torch.bfloat16)),
+            Mode(partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu"), False),
             Mode(_full_backward_hooks, _set_full_backward_hooks, None),
             Mode(torch.get_num_threads, torch.set_num_threads, 1),
             Mode(_default_device, _set_default_device, device),
             Mode(broadcast.get_enabled, broadcast.set_enabled, False),
         )
 
-    def generator_state(self) -> Any:
-        if self.device == "cpu":
-            return _C.default_generator.get_state()
-        return torch.cat([torch.get_rng_state(), torch.cuda.get_rng_state(self.device)])
+    def generator_state(self) -> bytes:
+        state: bytes = _C.default_generator.get_state().numpy().tobytes()
+        return state if self.device == "cpu" else state + torch.cuda.get_rng_state(self.device).numpy().tobytes()
 
-    def set_generator_state(self, state: Any) -> None:
-        torch.set_rng_state(state[:_CPU_STATE])
-        if self.device != "cpu":
-            torch.cuda.set_rng_state(state[_CPU_STATE:], self.device)
+    def set_generator_state(self, state: bytes) -> None:
+        cpu, rest = bytearray(state[:_CPU_STATE]), bytearray(state[_CPU_STATE:])
+        _C.default_generator.set_state(torch.frombuffer(cpu, dtype=torch.uint8))
+        if rest:
+            torch.cuda.set_rng_state(torch.frombuffer(rest, dtype=torch.uint8), self.device)
 
-    def same_generator_state(self, left: Any, right: Any) -> bool:
-        return bool(left.equal(right))
-
-    def restore(self, modes: Modes) -> bool:
-        _unwind()
-        for hooks in self.global_hooks:
-            if hooks:
-                hooks.clear()
-        return super().restore(modes)
+    def restore(self, modes: Modes, now: Modes | None = None) -> bool:
+        if now is None:
+            _unwind()
+            for hooks in self.global_hooks:
+                if hooks:
+                    hooks.clear()
+        return super().restore(modes, now)
 
 
 _NOT_NUMPYS = {
@@ -155,17 +154,10 @@ def _set_check_nan(enabled: bool) -> None:
     torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled(), check_nan=enabled)
 
 
-def _autocast() -> tuple[bool, Any]:
-    return torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
-
-
-def _set_autocast(value: tuple[bool, Any]) -> None:
-    torch.set_autocast_enabled("cpu", value[0])
-    torch.set_autocast_dtype("cpu", value[1])
-
-
 def _default_device() -> Any:
     """None where programs create tensors on the CPU: then torch has no function mode to go through."""
+    if not _C._len_torch_function_stack():
+        return None
     context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     return None if context is None else context.device
 

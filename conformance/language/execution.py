@@ -8,12 +8,11 @@ import marshal
 import sys
 import time
 import traceback
-from functools import lru_cache
 from typing import Any
 
 from conformance.case import Case
 from conformance.drawing import draw
-from conformance.engines.base import Engine, missing_paths
+from conformance.engines.base import Engine, Modes, missing_paths
 from conformance.outcome import Outcome, Raised
 from conformance.text import one_line, safe_text, short
 
@@ -22,10 +21,11 @@ from .missing import line_of
 from .observe import Recorder
 from .recorded import Warnings
 from .state import Leftovers
-from .words import case_words, constant_words
+from .words import WORDS, constant_words
 
 MESSAGE_LIMIT = 2000  # characters of an exception's message, and of what an engine printed
 TRACEBACK_LIMIT = 6000
+_NO_STATE = WORDS | {"torch"}
 
 
 def execute(case: Case, engine: Engine) -> Outcome:
@@ -41,7 +41,7 @@ def execute(case: Case, engine: Engine) -> Outcome:
     outcome = Outcome(case.name)
     surroundings = _Surroundings()
     try:
-        engine.restore(defaults)
+        engine.restore(defaults, outer)
         _run(case, engine, defaults, outcome, surroundings.warnings)
     except KeyboardInterrupt:
         raise
@@ -49,21 +49,22 @@ def execute(case: Case, engine: Engine) -> Outcome:
         outcome.error = outcome.error or _raised(error, case)
     finally:
         outcome.printed = surroundings.leave()
-        _quietly(engine, outer)
+        _quietly(engine, outer, defaults)
     return outcome
 
 
-def _run(case: Case, engine: Engine, defaults: Any, outcome: Outcome, warnings: Warnings) -> None:
+def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings: Warnings) -> None:
     recorder = Recorder(case, engine, warnings)
-    known = _known(engine)
-    variables = known | case_words(recorder) | recorder.names()
-    kept = set(variables)
+    variables = constant_words(engine).copy()
+    variables.update(recorder.names())
     try:
-        variables |= _parameters(case, engine) | _given(case, engine)
-        kept |= case.parameters.keys()
+        if case.parameters:
+            variables.update(_parameters(case, engine))
+        if case.given:
+            variables.update(_given(case, engine))
         _call(case, recorder, variables, outcome)
         outcome.random = engine.restore(defaults)
-        outcome.state = Leftovers(engine).of(variables, kept)
+        outcome.state = Leftovers(engine).of(variables, _NO_STATE.union(case.parameters))
     finally:
         # Functions hold their globals and are held by them; what is left of the program must not outlive it.
         variables.clear()
@@ -83,11 +84,6 @@ def _call(case: Case, recorder: Recorder, variables: dict[str, Any], outcome: Ou
             outcome.error = _raised(error, case)
     finally:
         outcome.seconds = time.perf_counter() - start
-
-
-@lru_cache(maxsize=16)
-def _known(engine: Engine) -> dict[str, Any]:
-    return constant_words(engine)
 
 
 def _parameters(case: Case, engine: Engine) -> dict[str, Any]:
@@ -122,10 +118,10 @@ class _Surroundings:
         return short(self._printed.getvalue(), MESSAGE_LIMIT)
 
 
-def _quietly(engine: Engine, modes: Any) -> None:
+def _quietly(engine: Engine, outer: Modes, defaults: Modes) -> None:
     """Restores the engine's modes; an engine that cannot has said so in the outcome already."""
     try:
-        engine.restore(modes)
+        engine.restore(outer, defaults)
     except KeyboardInterrupt:
         raise
     except BaseException:

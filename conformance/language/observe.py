@@ -24,7 +24,7 @@ from conformance.text import one_line, safe_text, short
 
 from .compare import AGREE, SEMANTICS, Comparison, compare, identical
 from .missing import missing_name, named
-from .recorded import Warned, Warnings
+from .recorded import Recording, Warned, Warnings
 from .values import Reader
 
 Check = Callable[["Recorder", Any, Any, Reader], Comparison]
@@ -42,11 +42,26 @@ class Recorder:
         self._expecting: dict[int, int] = {}  # thread: how many `raises` blocks it is inside
 
     def names(self) -> dict[str, Any]:
-        """What lowered code calls, by names that no program can spell."""
+        """The words of this run, and what lowered code calls, by names that no program can spell."""
         return {
+            "same": self.same, "identical": self.identical, "recorded_warnings": self.recorded_warnings,
             "@link": self.link, "@truth": self.truth, "@failed": self.failed, "@note": self.note, "@any": BaseException,
             "@raises": self.raises, "@warns": self.warns,
         }  # fmt: skip
+
+    # --- words ---
+
+    def same(self, left: Any, right: Any) -> bool:
+        """Whether two values agree as they must at the top of an assert."""
+        return compare(left, right, self.case.tolerance, Reader(self.engine).tensor).agrees
+
+    def identical(self, left: Any, right: Any) -> bool:
+        """Whether two values are equal bit for bit."""
+        return identical(left, right, Reader(self.engine).tensor)
+
+    def recorded_warnings(self) -> Recording:
+        """`with recorded_warnings() as w`: w is a list of what was warned in the block."""
+        return Recording(self.warnings)
 
     # --- assertions ---
 
@@ -56,7 +71,10 @@ class Recorder:
         reader = Reader(self.engine)
         if kind == "==" or kind == "same":
             value, expected = reader.plain(left), reader.plain(right)
-            found = compare(left, right, self.case.tolerance, reader.tensor)
+            if reader.lossy:
+                found = compare(left, right, self.case.tolerance, reader.tensor)
+            else:
+                found = compare(value, expected, self.case.tolerance)
         else:
             value, expected = reader.look(left), reader.look(right)
             found = CHECKS[kind](self, left, right, reader)

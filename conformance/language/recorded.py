@@ -19,6 +19,10 @@ class WarnedList(list[Warned]):
     """What `recorded_warnings()` and `warns()` give; a type of its own, so that it is no part of a final state."""
 
 
+# What `warnings.simplefilter("always")` puts there.
+_ALWAYS = (("always", None, Warning, None, 0),)
+
+
 class Warnings:
     """Receives every warning while it is installed, and hands it to the blocks that listen."""
 
@@ -28,8 +32,8 @@ class Warnings:
     def install(self) -> None:
         """Replaces the process's filters and its way to show warnings, until `remove`."""
         self._kept = warnings.filters[:], warnings.showwarning
-        warnings.simplefilter("always")
-        del warnings.filters[1:]  # type: ignore[attr-defined]
+        warnings.filters[:] = _ALWAYS  # type: ignore[index]
+        warnings._filters_mutated()  # type: ignore[attr-defined]
         warnings.showwarning = self._receive  # type: ignore[assignment]
 
     def remove(self) -> None:
@@ -50,3 +54,17 @@ class Warnings:
     def _receive(self, message: Any, category: type[Warning], *_: Any) -> None:
         for seen in self._listening:
             seen.append(Warned(category, safe_text(message)))
+
+
+class Recording:
+    """A block whose warnings are kept, in order."""
+
+    def __init__(self, warnings: Warnings) -> None:
+        self._warnings = warnings
+
+    def __enter__(self) -> WarnedList:
+        self._seen = self._warnings.listen()
+        return self._seen
+
+    def __exit__(self, *_: object) -> None:
+        self._warnings.leave(self._seen)

@@ -9,7 +9,7 @@ import numpy as np
 
 from conformance.arrays import decode, encode, nested
 from conformance.outcome import Items, Mapping, Number, Opaque, Plain, TensorValue
-from conformance.text import safe_text, short
+from conformance.text import LIMIT, safe_text, short
 
 if TYPE_CHECKING:
     from conformance.engines.base import Engine
@@ -19,6 +19,7 @@ __all__ = ["Reader", "decode", "encode", "key_text", "nested", "opaque"]
 DEPTH_LIMIT = 40
 INT64 = range(-(2**63), 2**64)  # what MessagePack can carry
 
+_FLOATS = {float}
 _ITSELF = frozenset({type(None), bool, float})
 # Types of engines whose text names the value: torch.float32, device(type='cpu'), torch.strided.
 _NAMED = frozenset({"dtype", "device", "layout", "memory_format"})
@@ -27,12 +28,13 @@ _NAMED = frozenset({"dtype", "device", "layout", "memory_format"})
 class Reader:
     """Reads values of one engine. Each tensor is read once per reader, so use one reader per moment."""
 
-    __slots__ = ("_read", "_seen", "engine")
+    __slots__ = ("_read", "_seen", "engine", "lossy")
 
     def __init__(self, engine: Engine, read: Callable[[Any], TensorValue] | None = None) -> None:
         self.engine = engine
         self._read = read or engine.read
         self._seen: dict[int, TensorValue] = {}
+        self.lossy = False  # whether something that `plain` returned stands for more than it says
 
     def tensor(self, value: Any) -> Any:
         """The TensorValue of a tensor or a NumPy array; any other value as it is."""
@@ -51,7 +53,7 @@ class Reader:
         if kind in _ITSELF:
             return value
         if kind is list or kind is tuple:
-            if all(type(item) is float for item in value):
+            if set(map(type, value)) == _FLOATS:
                 return Items(kind.__name__, tuple(value))
             return self._items(kind.__name__, value, above)
         read = self.tensor(value)
@@ -68,6 +70,7 @@ class Reader:
 
     def _items(self, name: str, value: Any, above: tuple[int, ...]) -> Plain:
         if id(value) in above or len(above) >= DEPTH_LIMIT:
+            self.lossy = True
             return Opaque(name, "contains itself" if id(value) in above else "too deep")
         above = (*above, id(value))
         return Items(name, tuple([self.plain(item, above) for item in value]))
@@ -76,8 +79,9 @@ class Reader:
         if value is None or isinstance(value, bool | float):
             return float(value) if isinstance(value, float) else value
         if isinstance(value, int):
-            return int(value) if value in INT64 else Opaque("int", short(str(value)))
+            return int(value) if value in INT64 else self._opaque(value)
         if isinstance(value, str):
+            self.lossy = self.lossy or len(value) > LIMIT
             return short(str(value))
         if isinstance(value, complex):
             return Number(value.real, value.imag)
@@ -85,12 +89,18 @@ class Reader:
             return self._items("list" if isinstance(value, list) else "tuple", value, above)
         if isinstance(value, dict):
             return self._mapping(value, above)
+        return self._opaque(value)
+
+    def _opaque(self, value: Any) -> Opaque:
+        self.lossy = True
         return opaque(value)
 
     def _mapping(self, value: dict[Any, Any], above: tuple[int, ...]) -> Plain:
         if id(value) in above or len(above) >= DEPTH_LIMIT:
+            self.lossy = True
             return Opaque("dict", "contains itself" if id(value) in above else "too deep")
         above = (*above, id(value))
+        self.lossy = self.lossy or not all(type(key) is str for key in value)
         return Mapping({key_text(key): self.plain(item, above) for key, item in value.items()})
 
 
@@ -106,7 +116,7 @@ def opaque(value: Any) -> Opaque:
     kind = type(value).__name__
     if isinstance(value, type) or kind in ("function", "builtin_function_or_method", "method"):
         return Opaque(kind, short(str(getattr(value, "__name__", "")), 200))
-    if kind in _NAMED:
+    if kind in _NAMED or isinstance(value, int):
         return Opaque(kind, short(safe_text(value), 200))
     if isinstance(value, set | frozenset) and all(isinstance(item, int | float | str | None) for item in value):
         return Opaque(kind, short(", ".join(sorted(map(repr, value))), 200))

@@ -13,17 +13,13 @@ import inspect
 import math
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from conformance.engines.base import Engine, Unsupported
 
-from .compare import compare, identical
-from .observe import Recorder
-from .recorded import WarnedList
 from .threads import lock, run_threads, thread_id
-from .values import Reader
 
 WORDS = frozenset({
     "collect", "deep_copy", "defaults", "identical", "lock", "math", "OrderedDict", "raises", "recorded_warnings",
@@ -70,8 +66,9 @@ def _neutral(value: Any) -> Any:
     return tuple(map(_neutral, value)) if isinstance(value, tuple) else str(value)
 
 
+@lru_cache(maxsize=16)
 def constant_words(engine: Engine) -> dict[str, Any]:
-    """The globals of every program on this engine: `torch`, the builtins, and the words that know no case."""
+    """What every program on this engine has: `torch`, the builtins, the words that know no case. Not to be changed."""
     return {
         "__builtins__": builtins,
         "__name__": "case",
@@ -87,24 +84,3 @@ def constant_words(engine: Engine) -> dict[str, Any]:
         "thread_id": thread_id,
         "same_storage": engine.same_storage,
     }
-
-
-def case_words(recorder: Recorder) -> dict[str, Any]:
-    """The words that belong to one run of one case."""
-    engine, tolerance, warnings = recorder.engine, recorder.case.tolerance, recorder.warnings
-
-    def same(left: Any, right: Any) -> bool:
-        return compare(left, right, tolerance, Reader(engine).tensor).agrees
-
-    def bitwise(left: Any, right: Any) -> bool:
-        return identical(left, right, Reader(engine).tensor)
-
-    @contextmanager
-    def recorded_warnings() -> Iterator[WarnedList]:
-        seen = warnings.listen()
-        try:
-            yield seen
-        finally:
-            warnings.leave(seen)
-
-    return {"same": same, "identical": bitwise, "recorded_warnings": recorded_warnings}
