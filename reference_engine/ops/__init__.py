@@ -19,6 +19,7 @@ from reference_engine.ops import (
     padding,
     pooling,
     reductions,
+    scatter,
     shapes,
     types,
 )
@@ -27,5 +28,5 @@ operators.install()
 
 __all__ = [
     "activations", "comparisons", "complex", "convolution", "dropout", "elementwise", "embedding", "indexing", "losses",
-    "matmul", "normalization", "operators", "order", "padding", "pooling", "reductions", "shapes", "types",
+    "matmul", "normalization", "operators", "order", "padding", "pooling", "reductions", "scatter", "shapes", "types",
 ]  # fmt: skip
