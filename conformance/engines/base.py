@@ -242,6 +242,8 @@ class TorchLike(Engine):
     def same_storage(self, left: Any, right: Any) -> bool:
         addresses = []
         for tensor in (left, right):
+            if not self.is_tensor(tensor):
+                raise TypeError(f"same_storage compares tensors, not {type(tensor).__name__}")
             storage = getattr(tensor, "untyped_storage", None)
             pointer = getattr(storage() if callable(storage) else tensor, "data_ptr", None)
             if not callable(pointer):

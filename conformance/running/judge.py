@@ -68,8 +68,8 @@ def conforms(result: Result) -> bool:
 
 
 def _verdict(end: Outcome, differs: bool) -> Verdict:
-    if end.missing:
-        return "unsupported"
+    if end.missing and all(o.agrees or o.error is not None for o in end.observations):
+        return "unsupported"  # a wrong value seen before a name was missed is a wrong value all the same
     if end.error is not None:
         return "error"
     first = next((o for o in end.observations if not o.agrees), None)

@@ -72,6 +72,13 @@ def test_a_lost_process_is_a_verdict_of_its_own(verdict):
     assert judge(case(pending="later"), end, None, REFERENCE, None).verdict == verdict
 
 
+def test_a_wrong_value_seen_before_a_name_is_missed_is_a_failure():
+    """Unsupported never hides what was observed to be wrong; a link that could not be evaluated is no such value."""
+    assert verdict_of(outcome(seen(2.0, 1.0, "wrong"), missing=("Tensor.storage",))).verdict == "fail"
+    broken = seen(None, 1.0, "semantics", error="AttributeError: no storage")
+    assert verdict_of(outcome(broken, missing=("Tensor.storage",))).verdict == "unsupported"
+
+
 def test_missing_names_are_unsupported():
     """Also where an assertion failed because of the missing name; the names are listed."""
     result = verdict_of(outcome(seen(None, None, "semantics", error="no fft"), missing=("fft.fft", "fft")))
