@@ -6,6 +6,7 @@ from reference_engine.ops import (
     activations,
     comparisons,
     complex,
+    compositions,
     convolution,
     dropout,
     elementwise,
@@ -27,6 +28,6 @@ from reference_engine.ops import (
 operators.install()
 
 __all__ = [
-    "activations", "comparisons", "complex", "convolution", "dropout", "elementwise", "embedding", "indexing", "losses",
-    "matmul", "normalization", "operators", "order", "padding", "pooling", "reductions", "scatter", "shapes", "types",
+    "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "indexing",
+    "losses", "matmul", "normalization", "operators", "order", "padding", "pooling", "reductions", "scatter", "shapes", "types",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,21 +31,24 @@ class Geometry(NamedTuple):
             for n, k, s, p, d in zip(size, kernel, self.stride, self.padding, self.dilation, strict=True)
         )
 
-    def windows(self, kernel: tuple[int, ...], out: tuple[int, ...]) -> Iterator[tuple[tuple, tuple]]:
-        """Per kernel position its index and the slices of the padded input that it meets."""
-        for index in np.ndindex(kernel):
-            yield (
-                index,
-                tuple(
-                    slice(i * d, i * d + s * (n - 1) + 1, s)
-                    for i, d, s, n in zip(index, self.dilation, self.stride, out, strict=True)
-                ),
-            )
+    def windows(self, kernel: tuple[int, ...], out: tuple[int, ...]) -> tuple[tuple[tuple, tuple], ...]:
+        """Per kernel position its index and the slices of the padded input that it meets; both behind other axes."""
+        return _windows(self.stride, self.dilation, kernel, out)
 
     def trivial(self, kernel: tuple[int, ...], size: tuple[int, ...], out: tuple[int, ...]) -> bool:
         """Whether each output position meets exactly the input position of the same index."""
         ones = (1,) * len(kernel)
         return kernel == ones and self.stride == ones and size == out and not any(map(sum, self.padding))
+
+
+@lru_cache(maxsize=1024)
+def _windows(stride: tuple, dilation: tuple, kernel: tuple, out: tuple) -> tuple[tuple[tuple, tuple], ...]:
+    pairs = []
+    for index in np.ndindex(kernel):
+        rows = zip(index, dilation, stride, out, strict=True)
+        met = (slice(i * d, i * d + s * (n - 1) + 1, s) for i, d, s, n in rows)
+        pairs.append(((slice(None), *index), (..., *met)))
+    return tuple(pairs)
 
 
 def blocks(count: int, sample_bytes: int) -> Iterator[slice]:
@@ -67,7 +71,7 @@ def columns(x: np.ndarray, geometry: Geometry, kernel: tuple[int, ...], out: tup
         by_channel = padded
     result = np.empty((c, *kernel, b, *out), x.dtype)
     for index, window in geometry.windows(kernel, out):
-        result[(slice(None), *index)] = by_channel[(..., *window)]
+        result[index] = by_channel[window]
     return result.reshape(geometry.groups, rows, b * math.prod(out))
 
 
@@ -122,7 +126,7 @@ def transpose(a: np.ndarray, w: np.ndarray, b: np.ndarray | None, *, geometry: G
         cols = cols.reshape(channels, *kernel, block.shape[0], *out)
         padded = np.zeros((channels, block.shape[0], *sizes), a.dtype)
         for index, window in geometry.windows(kernel, out):
-            padded[(..., *window)] += cols[(slice(None), *index)]
+            padded[window] += cols[index]
         x[part] = padded[inner(size, geometry)].swapaxes(0, 1)
     if b is not None:
         x += b.reshape(-1, *(1,) * len(size))

@@ -60,6 +60,8 @@ class Values(dict):
             value: Any = self.needed
         elif name == "shapes":
             value = node.shapes
+        elif name == "inputs" and op.variadic:
+            value = tuple(self.read(node, i) for i in range(len(node.edges)))
         elif name in op.position:
             value = self.read(node, op.position[name])
         elif name.endswith("_shape") and name[:-6] in op.position:

@@ -119,7 +119,7 @@ along_ops = {n: _averaging_along(n) for n in (2, 3)}
 
 
 def _lifted(value: Any, filler: int) -> Any:
-    return (filler, value if isinstance(value, int) else tuple(value)[0])
+    return (filler, value if isinstance(value, int) else next(iter(value)))
 
 
 def _squeezed(result: Any) -> Any:

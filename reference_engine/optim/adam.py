@@ -38,7 +38,7 @@ class Adam(Optimizer):
 
     def update(self, group: dict[str, Any]) -> None:
         names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group["amsgrad"] else [])
-        for parameter in with_gradients(group["params"]):
+        for parameter, gradient in with_gradients(group["params"]):
             state = self.state[parameter]
             if not state:
                 state["step"] = creation.tensor(0.0)
@@ -47,9 +47,9 @@ class Adam(Optimizer):
             moments = [state[name] for name in names]
             step = state["step"].item()
             if group["differentiable"]:
-                adapt(parameter, parameter._grad, moments, step, group)
+                adapt(parameter, gradient, moments, step, group)
             else:
-                arrays = [real(t._array) for t in (parameter, parameter._grad, *moments)]
+                arrays = [real(t._array) for t in (parameter, gradient, *moments)]
                 adapt(arrays[0], arrays[1], arrays[2:], step, group)
                 parameter._bump_version()
 
@@ -95,6 +95,6 @@ def adapt(p: Any, g: Any, moments: list[Any], step: float, group: dict[str, Any]
 
 def _keep_larger(largest: Any, square: Any) -> None:
     if isinstance(largest, Tensor):
-        largest.copy_(registry.functions["maximum"](largest, square))  # type: ignore[attr-defined]
+        largest.copy_(registry.functions["maximum"](largest, square))
     else:
         np.maximum(largest, square, out=largest)

@@ -151,7 +151,7 @@ class Optimizer:
         if any(len(a["params"]) != len(b["params"]) for a, b in zip(saved, self.param_groups, strict=True)):
             raise ValueError("loaded state dict contains a parameter group that doesn't match the size of optimizer's "
                              "group")  # fmt: skip
-        parameters = {}
+        parameters: dict[Any, Tensor] = {}
         for old, present in zip(saved, self.param_groups, strict=True):
             parameters.update(zip(old["params"], present["params"], strict=True))
             old["params"] = present["params"]
@@ -213,9 +213,9 @@ def _with_hooks(step: Callable) -> Callable:
 Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]
 
 
-def with_gradients(params: Iterable[Tensor]) -> list[Tensor]:
-    """The parameters that have a gradient: the others stay bit for bit as they are."""
-    return [p for p in params if p._grad is not None]
+def with_gradients(params: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The parameters that have a gradient, each with it: the others stay bit for bit as they are."""
+    return [(p, p._grad) for p in params if p._grad is not None]
 
 
 def real(array: np.ndarray) -> np.ndarray:

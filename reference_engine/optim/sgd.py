@@ -32,14 +32,14 @@ class SGD(Optimizer):
         })  # fmt: skip
 
     def update(self, group: dict[str, Any]) -> None:
-        for parameter in with_gradients(group["params"]):
+        for parameter, gradient in with_gradients(group["params"]):
             state = self.state[parameter] if group["momentum"] else {}
             buffer = state.get("momentum_buffer")
             if group["differentiable"]:
-                buffer = descend(parameter, parameter._grad, buffer, group)
+                buffer = descend(parameter, gradient, buffer, group)
             else:
                 started = None if buffer is None else buffer._array
-                started = descend(parameter._array, parameter._grad._array, started, group)
+                started = descend(parameter._array, gradient._array, started, group)
                 parameter._bump_version()
                 buffer = wrap(started) if buffer is None and started is not None else buffer
             if group["momentum"]:

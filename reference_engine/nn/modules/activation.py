@@ -6,44 +6,47 @@ Activations".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 from reference_engine import creation
 from reference_engine.nn import functional as F
 from reference_engine.nn.modules.module import Module
 from reference_engine.nn.parameter import Parameter
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from reference_engine.tensor import Tensor
+from reference_engine.tensor import Tensor
 
 
-def _module(name: str, function: Callable, shown: tuple[str, ...] | None = None, **defaults: Any) -> Any:
-    """A module class that calls function(input, **options)."""
-    names = list(defaults)
-    shown = tuple(n for n in names if n != "inplace") if shown is None else shown
+class _Activation(Module):
+    """A function of torch.nn.functional with its options."""
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        Module.__init__(self)
-        if len(args) > len(names):
-            raise TypeError(f"{name}() takes at most {len(names)} arguments, {len(args)} given")
-        given = {**dict(zip(names, args)), **kwargs}  # noqa: B905 - fewer arguments than names is fine
-        for unknown in given.keys() - set(names):
-            raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{unknown}'")
-        for option, default in defaults.items():
-            setattr(self, option, given.get(option, default))
+    function: Callable
+    __signature__: inspect.Signature
+    shown: tuple[str, ...]  # options that the repr shows
 
-    def forward(self: Any, input: Tensor) -> Tensor:
-        return function(input, **{n: getattr(self, n) for n in names})
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        given = self.__signature__.bind(*args, **kwargs)
+        given.apply_defaults()
+        for name, value in given.arguments.items():
+            setattr(self, name, value)
 
-    def extra_repr(self: Any) -> str:
-        parts = [f"{n}={getattr(self, n)!r}" for n in shown]
-        return ", ".join(parts + (["inplace=True"] if getattr(self, "inplace", False) else []))
+    def forward(self, input: Tensor) -> Tensor:
+        return type(self).function(input, **{name: getattr(self, name) for name in self.__signature__.parameters})
 
+    def extra_repr(self) -> str:
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.shown]
+        return ", ".join([*parts, "inplace=True"] if getattr(self, "inplace", False) else parts)
+
+
+def _module(name: str, function: Callable, shown: tuple[str, ...] | None = None, **options: Any) -> Any:
+    """The module class of a function: its options are arguments of the class, with these defaults."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature([inspect.Parameter(option, kind, default=value) for option, value in options.items()])
+    shown = tuple(option for option in options if option != "inplace") if shown is None else shown
     doc = f"torch.nn.functional.{function.__name__} as a module. Source: torch.nn.{name}."
-    return type(name, (Module,), {"__init__": __init__, "forward": forward, "extra_repr": extra_repr, "__doc__": doc,
-                                  "__module__": __name__})  # fmt: skip
+    return type(name, (_Activation,), {"function": staticmethod(function), "__signature__": signature, "shown": shown,
+                                       "__doc__": doc, "__module__": __name__})  # fmt: skip
 
 
 # fmt: off
@@ -61,8 +64,6 @@ Tanh        = _module("Tanh",        F.tanh)
 LogSigmoid  = _module("LogSigmoid",  F.logsigmoid)
 Softplus    = _module("Softplus",    F.softplus,    beta=1.0, threshold=20.0)
 Softsign    = _module("Softsign",    F.softsign)
-Softshrink  = _module("Softshrink",  F.softshrink,  lambd=0.5)
-Hardshrink  = _module("Hardshrink",  F.hardshrink,  lambd=0.5)
 Tanhshrink  = _module("Tanhshrink",  F.tanhshrink)
 Hardtanh    = _module("Hardtanh",    F.hardtanh,    min_val=-1.0, max_val=1.0, inplace=False)
 Hardsigmoid = _module("Hardsigmoid", F.hardsigmoid, (), inplace=False)
@@ -86,6 +87,34 @@ class Threshold(Module):
 
     def extra_repr(self) -> str:
         return f"threshold={self.threshold}, value={self.value}" + (", inplace=True" if self.inplace else "")
+
+
+class _Shrink(Module):
+    """0 within lambd."""
+
+    function: Callable
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, input: Tensor) -> Tensor:
+        return type(self).function(input, self.lambd)
+
+    def extra_repr(self) -> str:
+        return str(self.lambd)
+
+
+class Softshrink(_Shrink):
+    """x moved towards 0 by lambd, 0 within it. Source: torch.nn.Softshrink."""
+
+    function = staticmethod(F.softshrink)
+
+
+class Hardshrink(_Shrink):
+    """0 within lambd, x beyond. Source: torch.nn.Hardshrink."""
+
+    function = staticmethod(F.hardshrink)
 
 
 class PReLU(Module):

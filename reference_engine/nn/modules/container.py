@@ -62,7 +62,11 @@ class _Listed(Module):
         return module
 
     def __add__(self, other: Iterable[Module]) -> Any:
-        return type(self)(*self, *other) if isinstance(self, Sequential) else type(self)([*self, *other])
+        return self._made([*self, *other])
+
+    def _made(self, modules: list[Any]) -> Any:
+        """Another of this kind, of these modules."""
+        raise NotImplementedError
 
     def __iadd__(self, other: Iterable[Module]) -> Any:
         return self.extend(other)
@@ -101,6 +105,9 @@ class Sequential(_Listed):
             return type(self)(OrderedDict(list(self._modules.items())[index]))
         return super().__getitem__(index)
 
+    def _made(self, modules: list[Any]) -> Any:
+        return type(self)(*modules)
+
     def forward(self, input: Any) -> Any:
         for module in self:
             input = module(input)
@@ -117,8 +124,11 @@ class ModuleList(_Listed):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return type(self)(list(self._modules.values())[index])
+            return self._made(list(self._modules.values())[index])
         return super().__getitem__(index)
+
+    def _made(self, modules: list[Any]) -> Any:
+        return type(self)(modules)
 
 
 class ModuleDict(Module):

@@ -25,6 +25,8 @@ class _ConvNd(Module):
 
     n: int
     transposed = False
+    bias: Parameter | None
+    padding: Any
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
                  output_padding: Any, groups: int, bias: bool, padding_mode: str, dtype: Any) -> None:  # fmt: skip

@@ -11,7 +11,7 @@ from reference_engine.tensor import Tensor
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """One recorded vector of all elements."""
-    return cat([parameter.view(-1) for parameter in parameters])  # type: ignore[attr-defined]
+    return cat([parameter.view(-1) for parameter in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
@@ -21,5 +21,5 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
     start = 0
     for parameter in parameters:
         count = parameter.numel()
-        parameter.data = vec[start : start + count].view_as(parameter).data  # type: ignore[index]
+        parameter.data = vec[start : start + count].view_as(parameter).data
         start += count

@@ -1,0 +1,150 @@
+"""Activations that are compositions of other operators, and the in-place forms of those that have one.
+
+In place the function is computed from a copy of the old values, so that what the rules read is never overwritten.
+Source: torch.nn.functional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reference_engine.ops import activations, registry
+from reference_engine.ops.elementwise import where
+from reference_engine.ops.inplace import overwrite
+from reference_engine.tape.views import check_inplace
+from reference_engine.tensor import Tensor
+
+f = registry.functions
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+
+
+def applied(function: Callable, input: Tensor, inplace: bool, *options: Any) -> Tensor:
+    """function(input, *options), written into the input where asked."""
+    if not inplace:
+        return function(input, *options)
+    check_inplace(input)
+    return overwrite(input, lambda alias: function(f["clone"](alias), *options))
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0); derivative 0 at 0. Source: torch.nn.functional.relu."""
+    return f["relu_"](input) if inplace else f["relu"](input)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """x above 0, negative_slope * x below. Source: torch.nn.functional.leaky_relu."""
+    return applied(activations.leaky_relu, input, inplace, negative_slope)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """Clipped to [min_val, max_val]; derivative 0 at the bounds. Source: torch.nn.functional.hardtanh."""
+    return applied(activations.hardtanh, input, inplace, min_val, max_val)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """Clipped to [0, 6]. Source: torch.nn.functional.relu6."""
+    return applied(activations.relu6, input, inplace)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x above 0, alpha (exp(x) - 1) below. Source: torch.nn.functional.elu."""
+    return applied(activations.elu, input, inplace, alpha)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """x sigmoid(x). Source: torch.nn.functional.silu."""
+    return applied(activations.silu, input, inplace)
+
+
+def _celu(x: Tensor, alpha: float) -> Tensor:
+    positive = x._array > 0
+    return where(positive, x, alpha * f["expm1"](where(positive, 0.0, x) / alpha))
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x above 0, alpha (exp(x / alpha) - 1) below. Source: torch.nn.functional.celu."""
+    return applied(_celu, input, inplace, alpha)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """scale * elu(x, alpha), with the constants that keep mean 0 and variance 1. Source: torch.nn.functional.selu."""
+    return applied(lambda x: SELU_SCALE * activations.elu(x, SELU_ALPHA), input, inplace)
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x tanh(softplus(x)). Source: torch.nn.functional.mish."""
+    return applied(lambda x: x * f["tanh"](activations.softplus(x)), input, inplace)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x above the threshold, `value` elsewhere. Source: torch.nn.functional.threshold."""
+    return applied(lambda x: where(x._array > threshold, x, value), input, inplace)
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """A line clipped to [0, 1]; derivative 0 at the corners. Source: torch.nn.functional.hardsigmoid."""
+    return applied(lambda x: activations.hardtanh(x, -3.0, 3.0) / 6 + 0.5, input, inplace)
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """x hardsigmoid(x). Source: torch.nn.functional.hardswish."""
+    return applied(lambda x: x * (activations.hardtanh(x, -3.0, 3.0) + 3) / 6, input, inplace)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """x / (1 + |x|). Source: torch.nn.functional.softsign."""
+    return input / (f["abs"](input) + 1)
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """x - tanh(x). Source: torch.nn.functional.tanhshrink."""
+    return input - f["tanh"](input)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd, 0 within it. Source: torch.nn.functional.softshrink."""
+    x = input._array
+    return where(x > lambd, input - lambd, where(x < -lambd, input + lambd, input * 0))
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """0 within lambd, x beyond. Source: torch.nn.functional.hardshrink."""
+    return where((input._array >= -lambd) & (input._array <= lambd), input * 0, input)
+
+
+def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """softmax(-x). Source: torch.nn.functional.softmin."""
+    return activations.softmax(-input, dim, dtype=dtype)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """x above 0, weight * x elsewhere, a weight per channel. Source: torch.nn.functional.prelu."""
+    if weight.numel() > 1:
+        weight = weight.reshape([-1 if i == 1 else 1 for i in range(max(input.ndim, 2))])
+    return where(input._array > 0, input, weight * input)
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x1 A x2 + b. Source: torch.nn.functional.bilinear."""
+    result = f["einsum"]("...i,kij,...j->...k", input1, weight, input2)
+    return result if bias is None else result + bias
+
+
+def _named_in_place(function: Callable) -> Callable:
+    """torch's `name_`: the function with inplace=True."""
+
+    def call(input: Tensor, *args: Any, **options: Any) -> Tensor:
+        return function(input, *args, **options, inplace=True)
+
+    call.__name__ = call.__qualname__ = f"{function.__name__}_"
+    call.__doc__ = f"{function.__name__} in place."
+    return call
+
+
+elu_, leaky_relu_, hardtanh_, threshold_ = map(_named_in_place, (elu, leaky_relu, hardtanh, threshold))
+celu_, selu_ = map(_named_in_place, (celu, selu))
+
+for _function in (celu, celu_, selu, selu_, threshold, threshold_, hardshrink, bilinear):
+    registry.publish(_function.__name__, _function, method=False)
+registry.publish("prelu", prelu)
