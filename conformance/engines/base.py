@@ -237,6 +237,8 @@ class TorchLike(Engine):
 
     def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:
         options: dict[str, Any] = {"requires_grad": True} if requires_grad else {}
+        if not array.size and self.spells("zeros"):  # a list cannot say how an empty tensor is shaped
+            return self.namespace.zeros(array.shape, dtype=self.get(dtype), **options)
         return self.namespace.tensor(array.tolist(), dtype=self.get(dtype), **options)
 
     def same_storage(self, left: Any, right: Any) -> bool:
