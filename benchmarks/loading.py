@@ -24,7 +24,9 @@ LIMIT = 60.0  # microseconds per case
 def once(cache: str) -> tuple[float, int]:
     """(seconds, cases) of one load in a fresh process."""
     environment = {**os.environ, "AUTOGRAD_CONFORMANCE_CACHE": cache}
-    output = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True)
+    output = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, check=True, capture_output=True, text=True
+    )
     seconds, cases = output.stdout.split()
     return float(seconds), int(cases)
 
@@ -34,7 +36,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         cold, cases = once(cache)
         warm = median(once(cache)[0] for _ in range(7))
-    print(f"loading {cases} cases: cold {cold / cases * 1e6:.0f} us per case, warm {warm / cases * 1e6:.1f} us per case")
+    print(
+        f"loading {cases} cases: cold {cold / cases * 1e6:.0f} us per case, warm {warm / cases * 1e6:.1f} us per case"
+    )
     if warm / cases * 1e6 > LIMIT:
         sys.exit(f"the warm load is above {LIMIT:.0f} us per case")
 

@@ -7,7 +7,6 @@ the oracle's outcome.
 
 from __future__ import annotations
 
-
 import msgspec
 
 

@@ -201,7 +201,7 @@ def _bytes_equal(tensor: TensorValue, numbers: list[Any], kinds: set[type]) -> b
         if dtype.kind == "f" and complex in kinds:
             return False
         limit = _SAFE[dtype]
-        if not all([abs(number) < limit for number in numbers]):  # rounding could overflow, and warn
+        if not all(abs(number) < limit for number in numbers):  # rounding could overflow, and warn
             return False
     elif kinds & {float, complex}:
         return False

@@ -48,7 +48,9 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if create_graph:
         warn_once("create_graph", CYCLE)
     keep = create_graph if retain_graph is None else retain_graph
-    run_backward(edges, seeds if create_graph else _arrays(seeds), keep_graph=keep, recorded=create_graph, targets=targets)
+    run_backward(
+        edges, seeds if create_graph else _arrays(seeds), keep_graph=keep, recorded=create_graph, targets=targets
+    )
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,

@@ -16,7 +16,7 @@ from reference_engine.state import state
 from reference_engine.tape.anomaly import remember
 from reference_engine.tape.node import Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, Saved, read_tensor
-from reference_engine.tape.views import check_inplace, rebase
+from reference_engine.tape.views import ViewInfo, check_inplace, link_views, rebase
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -27,7 +27,9 @@ class FunctionCtx:
         """Keeps inputs or outputs, with the in-place check; call it once, in forward."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
@@ -232,7 +234,9 @@ def _check_dirty(node: FunctionNode, inputs: list[Tensor], outputs: list, tracke
     return dirty
 
 
-def _as_output(node: FunctionNode, nr: int, out: Tensor, inputs: list[Tensor], dirty: set[int], tracked: bool) -> Tensor:
+def _as_output(
+    node: FunctionNode, nr: int, out: Tensor, inputs: list[Tensor], dirty: set[int], tracked: bool
+) -> Tensor:
     """One result with its history: the input itself when marked dirty, an alias when it was an input untouched."""
     differentiable = out._array.dtype.kind in "fc" and not any(out is t for t in node._non_differentiable)
     if id(out) in dirty:
@@ -243,11 +247,16 @@ def _as_output(node: FunctionNode, nr: int, out: Tensor, inputs: list[Tensor], d
             rebase(out, result)
         return out
     if any(out is t for t in inputs):
-        out = out.view_as(out) if not state.grad_enabled else _plain_alias(out)
+        given, out = out, _plain_alias(out)
+        if tracked or not state.grad_enabled:
+            link_views(given, (out,))
     elif out._edge is not None or (out._tracked and tracked):
         out = _plain_alias(out)
     if tracked and differentiable:
         out._edge, out._tracked = (node, nr), False
+        if out._base is not None:
+            several = node.outputs - len(node._non_differentiable) > 1
+            out._view = ViewInfo(no_grad=False, multi_output=several, in_function=not several)
     return out
 
 

@@ -107,7 +107,9 @@ def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1
         return False
 
 
-def _gradcheck(fn: Callable, inputs: tuple, eps: float, atol: float, rtol: float, nondet_tol: float, undefined: bool) -> bool:
+def _gradcheck(
+    fn: Callable, inputs: tuple, eps: float, atol: float, rtol: float, nondet_tol: float, undefined: bool
+) -> bool:
     tracked = _check_inputs(inputs)
     outputs = _differentiable(fn(*inputs))
     if not outputs:

@@ -260,7 +260,9 @@ def where(condition: Any, a: Any = None, b: Any = None) -> Any:
     mask = condition._array if isinstance(condition, Tensor) else np.asarray(condition)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor) and not isinstance(condition, Tensor):
         return np.where(mask, a, b)
-    operands = [(x.dtype, 2 if x._array.ndim else 1) if isinstance(x, Tensor) else (dtypes.of_number(x), 0) for x in (a, b)]
+    operands = [
+        (x.dtype, 2 if x._array.ndim else 1) if isinstance(x, Tensor) else (dtypes.of_number(x), 0) for x in (a, b)
+    ]
     common = dtypes.result_type(operands)
     a, b = (x.to(common) if isinstance(x, Tensor) else _constant(np.asarray(x, common.numpy)) for x in (a, b))
     return select_where(a, b, condition=mask.astype(bool, copy=False))

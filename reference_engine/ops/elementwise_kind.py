@@ -80,7 +80,9 @@ class ElementwiseNode(OpNode):
         values = self.values(read)
         conjugate = is_complex(g)
         g = conj(g) if conjugate else g
-        results = [rule(g, *values) if want and rule is not None else None for rule, want in zip(rules, needed, strict=True)]
+        results = [
+            rule(g, *values) if want and rule is not None else None for rule, want in zip(rules, needed, strict=True)
+        ]
         return tuple([conj(r) if r is not None else None for r in results] if conjugate else results)
 
 

@@ -78,13 +78,17 @@ def reduction_of(reduction: str, size_average: Any, reduce: Any) -> str:
     return "sum" if size_average is False else "mean"
 
 
-def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+) -> Tensor:
     """(input - target)^2. Source: torch.nn.functional.mse_loss."""
     input, target = _same_shape(input, target)
     return mse_op(input, target, reduction=reduction_of(reduction, size_average, reduce))
 
 
-def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+def l1_loss(
+    input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
+) -> Tensor:
     """|input - target|. Source: torch.nn.functional.l1_loss."""
     input, target = _same_shape(input, target)
     return l1_op(input, target, reduction=reduction_of(reduction, size_average, reduce))
@@ -106,7 +110,9 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, redu
     return reduced(where(size._array < beta, 0.5 * d * d / beta, size - 0.5 * beta), reduction)
 
 
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Any = None
+) -> Tensor:
     """delta times smooth_l1_loss. Source: torch.nn.functional.huber_loss."""
     return smooth_l1_loss(input, target, reduction=reduction, beta=delta) * delta
 
@@ -167,7 +173,9 @@ def _bce_x(g: Any, x: Any, t: Any, reduction: str) -> Any:
 
 
 def _bce_t(g: Any, x: Any, reduction: str) -> Any:
-    log, log1p = (registry.functions["log"], registry.functions["log1p"]) if isinstance(x, Tensor) else (np.log, np.log1p)
+    log, log1p = (
+        (registry.functions["log"], registry.functions["log1p"]) if isinstance(x, Tensor) else (np.log, np.log1p)
+    )
     return _seed(g, reduction, int(np.prod(x.shape))) * (log1p(-x) - log(x))
 
 

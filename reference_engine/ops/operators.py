@@ -31,7 +31,11 @@ def _accepting(function: Any) -> Any:
 
 def _reflected(function: Any) -> Any:
     def call(self: Tensor, other: Any) -> Any:
-        return function(other.item() if isinstance(other, np.generic) else other, self) if _operand(other) else NotImplemented
+        return (
+            function(other.item() if isinstance(other, np.generic) else other, self)
+            if _operand(other)
+            else NotImplemented
+        )
 
     return call
 

@@ -110,7 +110,9 @@ def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
         return Picked(along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
     call.__name__ = name
-    call.__doc__ = f"The {name} of all elements, (values, indices) along `dim`, or elementwise of two. Source: torch.{name}."
+    call.__doc__ = (
+        f"The {name} of all elements, (values, indices) along `dim`, or elementwise of two. Source: torch.{name}."
+    )
     registry.publish(name, call)
 
 

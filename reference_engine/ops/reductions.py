@@ -140,7 +140,9 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 @both
-def var(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False) -> Tensor:
+def var(
+    input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False
+) -> Tensor:
     """The variance, divided by n - correction. Source: torch.var."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
@@ -153,7 +155,9 @@ def var(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool |
 
 
 @both
-def std(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False) -> Tensor:
+def std(
+    input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False
+) -> Tensor:
     """The standard deviation. Source: torch.std."""
     return registry.functions["sqrt"](var(input, dim, correction=correction, unbiased=unbiased, keepdim=keepdim))
 

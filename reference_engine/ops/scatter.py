@@ -33,7 +33,9 @@ def _gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return gather_key(input, key=_along(input._array, d, np.array(index._array)))
 
 
-gather_key = linear("gather", lambda x, *, key: np.asarray(x[key]), lambda g, key, x_shape: add_at(g, key=key, shape=x_shape))
+gather_key = linear(
+    "gather", lambda x, *, key: np.asarray(x[key]), lambda g, key, x_shape: add_at(g, key=key, shape=x_shape)
+)
 
 
 @both
@@ -57,7 +59,9 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return _index_select(input, key=_key(d, np.atleast_1d(np.array(index._array))))
 
 
-_index_select = linear("index_select", lambda x, *, key: x[key], lambda g, key, x_shape: add_at(g, key=key, shape=x_shape))
+_index_select = linear(
+    "index_select", lambda x, *, key: x[key], lambda g, key, x_shape: add_at(g, key=key, shape=x_shape)
+)
 
 
 def _scatter_parts(input: Tensor, dim: int, index: Tensor, src: Any) -> tuple[tuple, Any]:
@@ -92,7 +96,9 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Slices of source added at the indices. Source: torch.index_add."""
     d = axis(dim, input._array.ndim)
-    return _scatter_op(input, source * alpha if alpha != 1 else source, key=_key(d, np.array(index._array)), accumulate=True)
+    return _scatter_op(
+        input, source * alpha if alpha != 1 else source, key=_key(d, np.array(index._array)), accumulate=True
+    )
 
 
 @both
@@ -156,4 +162,6 @@ def diag_embed(input: Tensor, offset: int = 0) -> Tensor:
     return put_positions(input, positions=positions, shape=shape)
 
 
-registry.publish("isin", constant("isin", lambda elements, test_elements: np.isin(elements, test_elements)), method=False)
+registry.publish(
+    "isin", constant("isin", lambda elements, test_elements: np.isin(elements, test_elements)), method=False
+)

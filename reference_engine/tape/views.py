@@ -37,13 +37,21 @@ NO_GRAD_VIEW = (
 )
 
 
+IN_FUNCTION = (
+    "Output {nr} of {node} is a view and is being modified inplace. This view was created inside a custom Function (or "
+    "because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom "
+    "backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You can "
+    "fix this by cloning the output of the custom Function."
+)
+
+
 class ViewInfo:
-    """How a view came to be: made with grad mode off, or as one of several outputs."""
+    """How a view came to be: made with grad mode off, as one of several outputs, or as output of a custom Function."""
 
-    __slots__ = ("multi_output", "no_grad")
+    __slots__ = ("in_function", "multi_output", "no_grad")
 
-    def __init__(self, no_grad: bool, multi_output: bool) -> None:
-        self.no_grad, self.multi_output = no_grad, multi_output
+    def __init__(self, no_grad: bool, multi_output: bool, in_function: bool = False) -> None:
+        self.no_grad, self.multi_output, self.in_function = no_grad, multi_output, in_function
 
 
 def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
@@ -61,6 +69,7 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
         view._view = ViewInfo(
             no_grad=not state.grad_enabled or (inherited is not None and inherited.no_grad),
             multi_output=len(views) > 1 or (inherited is not None and inherited.multi_output),
+            in_function=inherited is not None and inherited.in_function,
         )
         known.append(weakref.ref(view))
 
@@ -71,7 +80,7 @@ def check_inplace(tensor: Tensor) -> None:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
                            "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
-    if not state.grad_enabled or not tensor.requires_grad and tensor._base is None:
+    if not state.grad_enabled or (not tensor.requires_grad and tensor._base is None):
         return
     base = tensor._base
     if base is None:
@@ -86,6 +95,9 @@ def check_inplace(tensor: Tensor) -> None:
     if info.multi_output:
         node = tensor._edge[0].name() if tensor._edge else "UnbindBackward0"
         raise RuntimeError(MULTI_OUTPUT.format(nr=tensor.output_nr, node=node))
+    if info.in_function:
+        node = tensor._edge[0].name() if tensor._edge else "a custom Function"
+        raise RuntimeError(IN_FUNCTION.format(nr=tensor.output_nr, node=node.removesuffix("Backward")))
     if info.no_grad:
         raise RuntimeError(NO_GRAD_VIEW)
 

@@ -29,9 +29,7 @@ def prepared(inputs: Tensors, *, keep_history: bool, track: bool = True) -> Tens
     """Copies to differentiate with respect to: aliases with the inputs' own history where that is to be kept (so that
     a captured input counts as a constant), fresh leaves otherwise.
     """
-    return tuple(
-        x.view_as(x) if keep_history and x.requires_grad else x.detach().requires_grad_(track) for x in inputs
-    )
+    return tuple(x.view_as(x) if keep_history and x.requires_grad else x.detach().requires_grad_(track) for x in inputs)
 
 
 def outputs_of(fn: Callable, inputs: Tensors, function: str) -> tuple[Tensors, bool]:

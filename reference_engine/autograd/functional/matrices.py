@@ -45,7 +45,9 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
         if strategy == "forward-mode":
             rows = _columns(outputs, x)
         else:
-            rows = tuple(_row(i, output, x, create_graph=create_graph, strict=strict) for i, output in enumerate(outputs))
+            rows = tuple(
+                _row(i, output, x, create_graph=create_graph, strict=strict) for i, output in enumerate(outputs)
+            )
         rows = tuple(finished(row, create_graph=create_graph) for row in rows)
     return unpacked(tuple(unpacked(row, is_tuple) for row in rows), outputs_tuple)
 
@@ -88,7 +90,9 @@ def _check_strict(i: int, j: int, g: Tensor | None, create_graph: bool) -> None:
     if g is None:
         raise RuntimeError(f"Output {i} of the user-provided function is independent of input {j}. {NOT_STRICT}")
     if create_graph and not g.requires_grad:
-        raise RuntimeError(f"The jacobian of the user-provided function is independent of input {j}. {NOT_STRICT_GRAPH}")
+        raise RuntimeError(
+            f"The jacobian of the user-provided function is independent of input {j}. {NOT_STRICT_GRAPH}"
+        )
 
 
 def _stacked(parts: list[Tensor], output: Tensor, x: Tensor) -> Tensor:
@@ -142,7 +146,9 @@ def _recorded_gradient(func: Callable, x: Tensors, strict: bool) -> Tensors:
     for i, (g, xi) in enumerate(zip(found, x, strict=True)):
         if g is None:
             if strict:
-                raise RuntimeError(f"The output of the user-provided function is independent of input {i}. {NOT_STRICT}")
+                raise RuntimeError(
+                    f"The output of the user-provided function is independent of input {i}. {NOT_STRICT}"
+                )
             g = wrap(np.zeros_like(xi._array))
         elif strict and not g.requires_grad:
             raise RuntimeError(f"The jacobian of the user-provided function with respect to input {i} is independent of the "

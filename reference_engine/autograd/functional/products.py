@@ -41,7 +41,9 @@ def _constant(what: str) -> Callable[[int], str]:
     return lambda i: f"The {what} of the user-provided function is independent of input {i}. {NOT_STRICT_GRAPH}"
 
 
-def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), v^T J); the product has the shapes of the inputs. Source: torch.autograd.functional.vjp."""
     given, is_tuple = as_tensors(inputs, "inputs", "vjp")
     with enable_grad():
@@ -56,7 +58,9 @@ def vjp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
     return _pair(outputs, outputs_tuple, product, is_tuple, create_graph)
 
 
-def jvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), J v); the product has the shapes of the outputs. Source: torch.autograd.functional.jvp."""
     given, is_tuple = as_tensors(inputs, "inputs", "jvp")
     vector = directions(v, given, is_tuple, OF_INPUT, "jvp")
@@ -81,7 +85,9 @@ def jacobian_times(outputs: Tensors, x: Tensors, vector: Tensors, *, create_grap
 
 def _strict(found: tuple[Tensor | None, ...], outputs: Tensors) -> Tensors:
     """In strict mode with create_graph the product depends on the input."""
-    return filled(found, outputs, strict=True, create_graph=True, independent=_independent, constant=_constant("jacobian"))
+    return filled(
+        found, outputs, strict=True, create_graph=True, independent=_independent, constant=_constant("jacobian")
+    )
 
 
 def _gradient(output: Tensor, x: Tensors, *, strict: bool) -> Tensors:
@@ -99,7 +105,9 @@ def _gradient(output: Tensor, x: Tensors, *, strict: bool) -> Tensors:
     return gradient
 
 
-def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), v^T H) for a function with one output of one element. Source: torch.autograd.functional.vhp."""
     given, is_tuple = as_tensors(inputs, "inputs", "vhp")
     vector = directions(v, given, is_tuple, OF_INPUT, "vhp")
@@ -115,7 +123,9 @@ def vhp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
     return _pair((output,), False, product, is_tuple, create_graph)
 
 
-def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(
+    func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> tuple[Any, Any]:
     """(func(inputs), H v); equal to vhp where second derivatives commute. Source: torch.autograd.functional.hvp."""
     given, is_tuple = as_tensors(inputs, "inputs", "hvp")
     vector = directions(v, given, is_tuple, OF_INPUT, "hvp")
@@ -133,10 +143,19 @@ def hvp(func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, 
         product = filled(found, x, strict=False, create_graph=create_graph, independent=_independent,
                          constant=_constant("hessian"))  # fmt: skip
         if strict and create_graph:
-            filled(found, x, strict=True, create_graph=True, independent=_constant("hessian"), constant=_constant("hessian"))
+            filled(
+                found,
+                x,
+                strict=True,
+                create_graph=True,
+                independent=_constant("hessian"),
+                constant=_constant("hessian"),
+            )
     return _pair((output,), False, product, is_tuple, create_graph)
 
 
-def _pair(outputs: Tensors, outputs_tuple: bool, product: Tensors, product_tuple: bool, create_graph: bool) -> tuple[Any, Any]:
+def _pair(
+    outputs: Tensors, outputs_tuple: bool, product: Tensors, product_tuple: bool, create_graph: bool
+) -> tuple[Any, Any]:
     return (unpacked(finished(outputs, create_graph=create_graph), outputs_tuple),
             unpacked(finished(product, create_graph=create_graph), product_tuple))  # fmt: skip
