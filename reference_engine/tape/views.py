@@ -141,7 +141,10 @@ def renew_views(base: Tensor) -> None:
         view = reference()
         if view is not None and view is not base:
             edge = edge_of(base)
-            view._edge = (AsStridedBackward0(base, view, edge), 0) if edge is not None else None
+            if edge is not None and view._view.in_function:
+                view._edge = (Overridden(view, edge), 0)
+            else:
+                view._edge = (AsStridedBackward0(base, view, edge), 0) if edge is not None else None
 
 
 def _positions(base: Tensor, view: Tensor) -> np.ndarray:
@@ -190,6 +193,26 @@ class AsStridedBackward0(_PositionNode):
         if gradient is None:
             return (None,)
         return (put_positions(gradient, positions=self.positions, shape=self.base_shape),)
+
+
+class Overridden(Node):
+    """The history of a custom Function's output that is a view, after its base was changed in place: the Function's own
+    backward cannot hold for both, so that there is none.
+    """
+
+    def __init__(self, view: Tensor, edge: Edge) -> None:
+        self.sequence_number = next_sequence_number()
+        self.edges = (edge,)
+        self.shape, self.dtype = view._array.shape, view._array.dtype
+        maker = view._edge[0].name() if view._edge is not None else "a custom Function"
+        self.message = IN_FUNCTION.format(nr=view.output_nr, node=maker.removesuffix("Backward")).replace(
+            "is a view and is being modified", "is a view and its base or another view of its base has been modified"
+        )
+
+    def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
+        raise RuntimeError(self.message)
+
+    arrays = tensors
 
 
 class CopySlices(_PositionNode):
