@@ -117,11 +117,11 @@ class Matrix:
         return [row for row in self.rows if row.failing]
 
     def chapters(self) -> dict[str, list[Row]]:
-        """The rows by chapter, both in the order of the records."""
+        """The rows by chapter, chapters by name, rows in the order of the records."""
         chapters: dict[str, list[Row]] = {}
         for row in self.rows:
             chapters.setdefault(row.info.chapter, []).append(row)
-        return chapters
+        return dict(sorted(chapters.items()))
 
     def tally(self, rows: list[Row], column: int) -> Tally:
         """What one column made of these rows."""
