@@ -55,6 +55,7 @@ class FunctionNode(Node, FunctionCtx):
     is_custom_function = True
     function: type[Function]
     needs_input_grad: tuple[bool, ...] = ()
+    is_tensor_input: tuple[bool, ...] = ()
     _to_save: tuple = ()
     _saved: Any = ()
     _saved_for_forward: tuple = ()
@@ -119,7 +120,7 @@ class _FunctionMeta(type):
 
     def __init__(cls, name: str, bases: tuple, namespace: dict) -> None:
         super().__init__(name, bases, namespace)
-        cls._backward_cls = type(f"{name}Backward", (FunctionNode,), {"function": cls})  # type: ignore[attr-defined]
+        cls._backward_cls = type(f"{name}Backward", (FunctionNode,), {"function": cls})
 
 
 class Function(metaclass=_FunctionMeta):
@@ -266,7 +267,7 @@ def _plain_alias(tensor: Tensor) -> Tensor:
 
 def _save(node: FunctionNode, inputs: list[Tensor], outputs: dict[int, int], results: list) -> Any:
     """The saved entries: outputs by number, so that the node does not hold its own output; the rest with their edges."""
-    entries = []
+    entries: list[Any] = []
     hooks = state.saved_tensor_hooks
     for t in node._to_save:
         if t is None:
@@ -274,9 +275,9 @@ def _save(node: FunctionNode, inputs: list[Tensor], outputs: dict[int, int], res
             continue
         nr = outputs.get(id(t))
         as_output = nr is not None and isinstance(results[nr], Tensor) and results[nr]._edge is not None
-        source = results[nr] if as_output else t
-        number = nr if as_output and not any(t is i and results[nr] is not i for i in inputs) else None
-        source = t if number is None else source
+        result = results[nr] if nr is not None and as_output else t
+        number = nr if as_output and not any(t is i and result is not i for i in inputs) else None
+        source = t if number is None else result
         entry = Packed(source, number, *hooks[-1]) if hooks else Saved(source, number)
         entries.append((entry, edge_of(t) if number is None else None))
     return tuple(entries)
