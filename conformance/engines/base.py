@@ -74,6 +74,7 @@ class Engine:
     device: str
     drop_in: bool
     namespace: Any
+    settled = False  # the kit's own note that the global settings are at their defaults
 
     def get(self, path: str, default: Any = None) -> Any:
         """The attribute at a torch path ("autograd.grad"), `default` where the namespace does not have it."""
@@ -105,6 +106,10 @@ class Engine:
 
     def same_storage(self, left: Any, right: Any) -> bool:
         """Whether two tensors share memory. Raises Unsupported where the engine does not say."""
+        raise NotImplementedError
+
+    def settings(self) -> tuple[Any, ...]:
+        """The engine's global settings now, without its generator."""
         raise NotImplementedError
 
     def capture(self) -> Modes:
@@ -280,8 +285,11 @@ class TorchLike(Engine):
             return bool(left == right)
         return self.read(left).data == self.read(right).data
 
+    def settings(self) -> tuple[Any, ...]:
+        return tuple([mode.get() for mode in self.modes])
+
     def capture(self) -> Modes:
-        return Modes(tuple([mode.get() for mode in self.modes]), self.generator_state())
+        return Modes(self.settings(), self.generator_state())
 
     def defaults(self) -> Modes:
         if self._defaults is None:

@@ -7,13 +7,14 @@ import sys
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from conformance.arrays import STORED, Array
 from conformance.errors import EngineError
 from conformance.outcome import TensorValue
 
-from .base import Mode, Modes, TorchLike
+from .base import TOLIST_LIMIT, Mode, Modes, TorchLike
 
 _C = torch._C
 _AUTOGRAD = _C._autograd
@@ -45,7 +46,14 @@ class TorchEngine(TorchLike):
     def read(self, tensor: Any) -> TensorValue:
         if tensor.layout is not torch.strided:
             tensor = tensor.to_dense()
-        return super().read(tensor)
+        name, stored = self._dtypes.get(tensor.dtype) or self._dtype(tensor.dtype)
+        shape = tuple(tensor.shape)
+        if tensor.numel() > TOLIST_LIMIT:
+            return TensorValue(name, shape, self.elements(tensor, shape, stored))
+        return TensorValue(name, shape, np.array(tensor.tolist(), stored).tobytes())
+
+    def flags(self, tensor: Any) -> tuple[bool, bool]:
+        return tensor.requires_grad, tensor.is_leaf
 
     def bulk(self, tensor: Any) -> Array:
         # Of a copy: numpy() makes a tensor's own storage impossible to resize for ever after.

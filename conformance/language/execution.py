@@ -8,6 +8,7 @@ import marshal
 import sys
 import time
 import traceback
+from types import GeneratorType
 from typing import Any
 
 from conformance.case import Case
@@ -28,28 +29,37 @@ TRACEBACK_LIMIT = 6000
 _NO_STATE = WORDS | {"torch"}
 
 
-def execute(case: Case, engine: Engine) -> Outcome:
-    """Runs `case` on `engine`. Whatever the engine does is in the outcome; only KeyboardInterrupt passes through."""
+def execute(case: Case, engine: Engine, *, alone: bool = False) -> Outcome:
+    """Runs `case` on `engine`. Whatever the engine does is in the outcome; only KeyboardInterrupt passes through.
+
+    alone: nobody else uses the engine in this process. Its global settings are then left at their defaults afterwards,
+    for the next case, which is cheaper than putting back those of before.
+    """
     if missing := missing_paths(engine, case.requires):
         return Outcome(case.name, missing=tuple(missing))
-    try:
-        outer, defaults = engine.capture(), engine.defaults()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        return Outcome(case.name, error=_raised(error, case))
     outcome = Outcome(case.name)
     surroundings = _Surroundings()
+    outer = defaults = None
+    restored = False
     try:
-        engine.restore(defaults, outer)
+        defaults = engine.defaults()
+        if not alone:
+            outer = engine.capture()
+            engine.restore(defaults, outer)
+        elif not engine.settled:
+            engine.restore(defaults)
+        engine.settled = False
         _run(case, engine, defaults, outcome, surroundings.warnings)
+        restored = True
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the engine could not be brought to its defaults
         outcome.error = outcome.error or _raised(error, case)
     finally:
         outcome.printed = surroundings.leave()
-        _quietly(engine, outer, defaults)
+        if defaults is not None:
+            _settle(engine, outer, defaults, case)
+            engine.settled = alone and restored
     return outcome
 
 
@@ -63,6 +73,8 @@ def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings
         if case.given:
             variables.update(_given(case, engine))
         _call(case, recorder, variables, outcome)
+        if "yield" in case.program:
+            _close_generators(variables)
         outcome.random = engine.restore(defaults)
         outcome.state = Leftovers(engine).of(variables, _NO_STATE.union(case.parameters))
     finally:
@@ -84,6 +96,18 @@ def _call(case: Case, recorder: Recorder, variables: dict[str, Any], outcome: Ou
             outcome.error = _raised(error, case)
     finally:
         outcome.seconds = time.perf_counter() - start
+
+
+def _close_generators(variables: dict[str, Any]) -> None:
+    """Ends suspended generators, and with them the blocks that they are in, before the engine's modes are restored."""
+    for value in variables.values():
+        if isinstance(value, GeneratorType):
+            try:
+                value.close()
+            except KeyboardInterrupt:
+                raise
+            except BaseException:
+                continue  # the program is over: what its generators do at their end is nobody's expectation
 
 
 def _parameters(case: Case, engine: Engine) -> dict[str, Any]:
@@ -118,10 +142,15 @@ class _Surroundings:
         return short(self._printed.getvalue(), MESSAGE_LIMIT)
 
 
-def _quietly(engine: Engine, outer: Modes, defaults: Modes) -> None:
-    """Restores the engine's modes; an engine that cannot has said so in the outcome already."""
+def _settle(engine: Engine, outer: Modes | None, defaults: Modes, case: Case) -> None:
+    """Brings the engine from its defaults to the modes of before, if those are to be put back.
+
+    Where freeing what the program left may have run more of it (the end of a suspended `with`), the settings are read
+    again. An engine that cannot be restored has said so in the outcome already.
+    """
     try:
-        engine.restore(outer, defaults)
+        if outer is not None or "yield" in case.program or "__" in case.program:
+            engine.restore(outer or defaults, Modes(engine.settings(), defaults.generator))
     except KeyboardInterrupt:
         raise
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 from conformance.engines.base import Engine
@@ -12,6 +13,10 @@ from .recorded import WarnedList
 from .values import DEPTH_LIMIT, Reader, key_text
 
 _NOTHING = object()
+_ITSELF = frozenset({type(None), bool, float})
+_LEFT_OUT = frozenset({FunctionType, type, WarnedList})
+# May be addresses, versions, node names; and subclasses of float, which are kept as what they are.
+_ADDRESSES = (int, str, bytes, float)
 
 
 class Leftovers:
@@ -26,7 +31,7 @@ class Leftovers:
         self.engine = engine
         self.reader = Reader(engine, engine.snapshot)
 
-    def of(self, variables: dict[str, Any], without: frozenset[str] | set[str] = frozenset()) -> dict[str, Plain]:
+    def of(self, variables: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Plain]:
         """The final state by variable name. `without` names variables that the kit put there."""
         state: dict[str, Plain] = {}
         for name, value in variables.items():
@@ -39,10 +44,11 @@ class Leftovers:
 
     def walk(self, value: Any, above: tuple[int, ...]) -> Any:
         """The plain form of `value`, `_NOTHING` for what is no part of the state."""
-        if value is None or isinstance(value, bool | float):
-            return value if value is None or isinstance(value, bool) else float(value)
-        if isinstance(value, int | str | bytes | WarnedList):
-            return _NOTHING
+        kind = type(value)
+        if kind in _ITSELF:
+            return value
+        if kind in _LEFT_OUT or isinstance(value, _ADDRESSES):
+            return float(value) if isinstance(value, float) else _NOTHING
         if isinstance(value, complex):
             return Number(value.real, value.imag)
         try:

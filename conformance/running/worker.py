@@ -92,7 +92,7 @@ def _answer(case: Case, engine: Engine) -> bytes:
     from conformance.language import execute
 
     try:
-        outcome = execute(case, engine)
+        outcome = execute(case, engine, alone=True)
     except BaseException as e:  # KeyboardInterrupt passes through execute; here only an engine can have raised it
         outcome = Outcome(case.name, error=Raised(type(e).__name__, str(e)))
     try:
