@@ -10,6 +10,7 @@ from reference_engine.tape import backward as running
 from reference_engine.tape import hooks as module
 from reference_engine.tape.backward import Pass
 from reference_engine.tape.node import AccumulateGrad, Node, NodeHooks, RemovableHandle
+from tests.faulty_engines.hooks_modules import fresh_global_hooks
 from tests.faulty_engines.patching import Patch, fault
 
 
@@ -131,6 +132,7 @@ def runs_node_hooks_once(p: Patch) -> None:
 def keeps_removed_hooks(p: Patch) -> None:
     """remove() does nothing."""
     p.set(RemovableHandle, "remove", lambda self: None)
+    fresh_global_hooks(p)
 
 
 @fault("node_hooks")
