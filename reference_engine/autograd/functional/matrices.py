@@ -134,7 +134,8 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: boo
 
     result = jacobian(gradient, given, create_graph=create_graph, strict=strict, vectorize=vectorize,
                       strategy=outer_jacobian_strategy)  # fmt: skip
-    return result if is_tuple else result[0][0]
+    blocks = tuple(tuple(block.to(x.dtype) for block in row) for row, x in zip(result, given, strict=True))
+    return blocks if is_tuple else blocks[0][0]
 
 
 def _recorded_gradient(func: Callable, x: Tensors, strict: bool) -> Tensors:
