@@ -124,19 +124,25 @@ def _given(case: Case, engine: Engine) -> dict[str, Any]:
     return {given.name: engine.make(draw(given), given.dtype, given.requires_grad) for given in case.given}
 
 
+def _nothing(_: object) -> None:
+    return None
+
+
 class _Surroundings:
-    """What a process has one of: standard output, warnings filters, the recursion limit."""
+    """What a process has one of: standard output, warnings filters, the recursion limit, the hook for what fails while
+    objects are freed (a suspended generator whose block was ended already): that is nobody's expectation."""
 
     def __init__(self) -> None:
         self._stdout, self._limit = sys.stdout, sys.getrecursionlimit()
         self._printed = sys.stdout = io.StringIO()
+        self._hook, sys.unraisablehook = sys.unraisablehook, _nothing
         self.warnings = Warnings()
         self.warnings.install()
 
     def leave(self) -> str:
         """Puts everything back. Returns what was printed."""
         self.warnings.remove()
-        sys.stdout = self._stdout
+        sys.stdout, sys.unraisablehook = self._stdout, self._hook
         if sys.getrecursionlimit() != self._limit:
             sys.setrecursionlimit(self._limit)
         return short(self._printed.getvalue(), MESSAGE_LIMIT)

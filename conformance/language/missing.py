@@ -118,12 +118,17 @@ def _operator(message: str, engine: Engine) -> str | None:
         return None
     for pattern, method in _UNARY.items():
         if pattern.search(message):
-            return None if hasattr(tensor, method) else f"{tensor.__name__}.{method}"
+            return None if _defines(tensor, method) else f"{tensor.__name__}.{method}"
     if found := _BINARY.match(message):
         operation = _OPERATORS.get(found["sign"].strip())
-        if operation and not hasattr(tensor, f"__{operation}__"):
+        if operation and not _defines(tensor, f"__{operation}__"):
             return f"{tensor.__name__}.__{operation}__"
     return None
+
+
+def _defines(tensor: type, method: str) -> bool:
+    """Whether a class has the method, and not only from `object`, which has empty comparisons."""
+    return getattr(tensor, method, None) is not getattr(object, method, None)
 
 
 def _parameter(message: str, program: str) -> str | None:

@@ -1,0 +1,164 @@
+"""torch itself: what cases could leave behind in it, and reading that leaves no trace."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+from conformance.engines import load
+from conformance.language import execute
+from conformance.outcome import Opaque
+from tests.language.programs import agreed, case, run
+
+torch = pytest.importorskip("torch")
+_C = torch._C
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return load("torch")
+
+
+def state() -> dict:
+    """Everything process- or thread-wide in torch that a program could change."""
+    module = torch.nn.modules.module
+    return {
+        "grad mode": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "anomaly mode": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        "warn always": torch.is_warn_always_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "multithreading": _C._is_multithreading_enabled(),
+        "view replay": _C._is_view_replay_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "threads": torch.get_num_threads(),
+        "saved tensors hooks": _C._autograd._top_saved_tensors_default_hooks(True),
+        "hooks enabled": _C._autograd._saved_tensors_hooks_is_enabled(),
+        "dual level": torch.autograd.forward_ad._current_level,
+        "transforms": _C._functorch.peek_interpreter_stack(),
+        "function modes": _C._len_torch_function_stack(),
+        "module hooks": (len(module._global_forward_hooks), module._global_is_full_backward_hook),
+        "broadcast warning": torch.utils.backcompat.broadcast_warning.enabled,
+        "generator": torch.get_rng_state().numpy().tobytes(),
+        "filters": warnings.filters[:],
+    }
+
+
+SUSPENDED = "def g():\n    with {}:\n        yield\nheld = [g()]\nnext(held[0])"
+LEAKS = {
+    "grad mode": "torch.set_grad_enabled(False)",
+    "default dtype": "torch.set_default_dtype(torch.float64)",
+    "anomaly mode": "torch.autograd.set_detect_anomaly(True, check_nan=False)",
+    "warn always": "torch.set_warn_always(False)",
+    "deterministic": "torch.use_deterministic_algorithms(True)",
+    "multithreading": "torch.autograd.set_multithreading_enabled(False)",
+    "autocast": "torch.set_autocast_enabled('cpu', True)",
+    "threads": "torch.set_num_threads(2)",
+    "module hook": "torch.nn.modules.module.register_module_full_backward_hook(lambda m, i, o: None)",
+    "broadcast warning": "torch.utils.backcompat.broadcast_warning.enabled = True",
+    "generator": "torch.manual_seed(5)\ntorch.rand(2)",
+    "no_grad never left": SUSPENDED.format("torch.no_grad()"),
+    "no_grad left late": "torch.set_grad_enabled(False)\n" + SUSPENDED.format("torch.no_grad()"),
+    "inference mode never left": SUSPENDED.format("torch.inference_mode()"),
+    "saved tensors hooks never left": SUSPENDED.format(
+        "torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)"
+    ),
+    "hooks disabled for ever": SUSPENDED.format("torch.autograd.graph.disable_saved_tensors_hooks('no')"),
+    "dual level never left": SUSPENDED.format("torch.autograd.forward_ad.dual_level()"),
+    "an error inside a transform": "torch.func.grad(lambda x: [][1])(torch.ones(1))",
+}
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["shared", "alone"])
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS.keys())
+def test_nothing_that_a_case_changes_outlives_it(engine, leak, alone):
+    """Settings, hooks, blocks that were never left: torch is as before, in a shared process and in a worker."""
+    outer = engine.capture()
+    try:
+        engine.restore(engine.defaults())
+        before = state()
+        execute(case(leak), engine, alone=alone)
+        assert state() == before
+    finally:
+        engine.restore(outer)
+        engine.settled = False
+
+
+def test_what_the_user_of_a_process_has_set_is_put_back(engine):
+    """In a shared process a case starts from torch's defaults, and the settings around it come back afterwards."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(11)
+    before = state()
+    try:
+        assert agreed("assert torch.get_default_dtype() is torch.float32\ntorch.rand(3)", engine) == [True]
+        assert state() == before
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_reading_leaves_storage_resizable(engine):
+    """numpy() on a tensor's own storage would make it impossible to resize for ever after; small and large."""
+    for size in (3, 1000):
+        x = torch.ones(size)
+        engine.read(x)
+        engine.snapshot(x)
+        assert x.resize_(size + 1).shape == (size + 1,)
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
+@pytest.mark.parametrize("size", [2, 500])
+@pytest.mark.parametrize(
+    ("dtype", "stored"),
+    [("bfloat16", np.float32), ("float16", np.float16), ("float8_e5m2", np.float32), ("complex32", np.complex64)],
+)
+def test_narrow_dtypes_are_read_exactly(engine, dtype, stored, size):
+    """What NumPy lacks is widened without rounding, on the short way and in bulk."""
+    tensor = torch.full((size,), 0.1).to(getattr(torch, dtype))
+    value = engine.read(tensor)
+    wide = torch.complex64 if tensor.is_complex() else torch.float32
+    expected = tensor.to(wide).numpy().astype(stored)
+    assert (value.dtype, value.data) == (dtype, expected.tobytes())
+
+
+def test_lazy_conjugates_and_negatives_are_read_as_what_they_mean(engine):
+    """conj() and imag of a conjugate are flags on the same memory."""
+    for size in (2, 200):
+        x = torch.full((size,), 1 + 2j).conj()
+        assert np.frombuffer(engine.read(x).data, np.complex64)[0] == 1 - 2j
+        assert np.frombuffer(engine.read(x.imag).data, np.float32)[0] == -2.0
+
+
+def test_reading_works_in_every_mode_and_inside_transforms(engine):
+    """Dual tensors, tensors under grad(), inference tensors, sparse ones: assertions may look at all of them."""
+    assert agreed("""
+        with torch.autograd.forward_ad.dual_level():
+            x = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
+            assert x == [1.0, 1.0]
+        def f(x):
+            assert x == [3.0]
+            return (x * x).sum()
+        torch.func.grad(f)(torch.tensor([3.0]))
+        with torch.inference_mode():
+            assert torch.ones(1) == [1.0]
+        assert torch.tensor([0.0, 2.0]).to_sparse() == [0.0, 2.0]
+    """, engine) == [True] * 4  # fmt: skip
+
+
+def test_a_tensor_without_data_does_not_end_the_reading_of_the_state(engine):
+    """A meta tensor has no values; what is beside it is still compared."""
+    end = run("m = torch.empty(2, device='meta')\nx = torch.ones(1)", engine)
+    assert isinstance(end.state["m"], Opaque)
+    assert end.state["x"].shape == (1,)
+
+
+def test_warnings_that_torch_gives_once_per_process_are_given_in_every_case(engine):
+    """torch counts its warn-once warnings in C++; the engine switches that off before its first operator."""
+    program = """
+        y = torch.ones(1, requires_grad=True) * 2
+        with warns(UserWarning, contains="not a leaf"):
+            y.grad
+    """
+    assert agreed(program, engine) == agreed(program, engine) == [True]
