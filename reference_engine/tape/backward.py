@@ -11,12 +11,12 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from reference_engine.state import state
 from reference_engine.tape.accumulate import accumulate
+from reference_engine.tape.fit import fit
 from reference_engine.tape.hooks import keep_retained, run_output_hooks, run_posthooks, run_prehooks, run_tensor_hooks
 from reference_engine.tape.node import LEAF, OTHER, SAVING, AccumulateGrad, Edge, Node
+from reference_engine.tape.reentrant import run_nested
 from reference_engine.tape.saved import FREED
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _by_sequence = attrgetter("sequence_number")
 
 class Pass:
     """One backward pass: the nodes to run, the gradients waiting at them, and what is to be captured."""
+
+    level = 0  # how many passes are running around this one
 
     def __init__(self, *, keep_graph: bool, recorded: bool) -> None:
         self.keep_graph, self.recorded = keep_graph, recorded
@@ -264,29 +266,6 @@ class Pass:
         return fit(result, shape, dtype, node)
 
 
-def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node) -> Any:
-    """Brings a gradient to the shape and dtype of what it is for. Works on arrays and on tensors alike."""
-    from reference_engine.ops.shapes import sum_to_shape
-    from reference_engine.ops.types import cast
-
-    if gradient.shape != shape:
-        if not _broadcasts_to(shape, gradient.shape):
-            raise RuntimeError(f"Function {node.name()} returned an invalid gradient - got {list(gradient.shape)} but "
-                               f"expected shape compatible with {list(shape)}")  # fmt: skip
-        gradient = sum_to_shape(gradient, shape=tuple(shape))
-    present = gradient._array.dtype if hasattr(gradient, "_array") else gradient.dtype
-    if present != dtype:
-        gradient = cast(gradient, dtype=dtype)
-    return gradient
-
-
-def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
-    if len(shape) > len(larger):
-        return False
-    tail = larger[len(larger) - len(shape) :]
-    return all(s in (1, t) for s, t in zip(shape, tail, strict=True))
-
-
 def _new_pass(*, keep_graph: bool, recorded: bool) -> Pass:
     if not state.anomaly:
         return Pass(keep_graph=keep_graph, recorded=recorded)
@@ -309,7 +288,11 @@ def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: boo
     before = state.set_grad_enabled(recorded)
     around, state.backward = state.backward, this
     try:
-        this.run(roots, seeds, order)
+        if around is None:
+            this.run(roots, seeds, order)
+        else:
+            this.level = around.level + 1
+            run_nested(this.level, lambda: this.run(roots, seeds, order))
     finally:
         state.backward = around
         state.set_grad_enabled(before)

@@ -119,6 +119,10 @@ def rebase(target: Tensor, result: Tensor) -> None:
             return
         positions = _positions(base, target)
         node = CopySlices(base, target, positions, result._edge)
+        if state.anomaly:
+            from reference_engine.tape.anomaly import remember
+
+            remember(node)
         _move_retain(base, (node, 0))
         base._edge, base._tracked = (node, 0), False
         changed = base

@@ -1,0 +1,33 @@
+"""A gradient brought to the shape and dtype of what it is for: broadcasting's transpose, and the cast back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from reference_engine.tape.node import Node
+
+
+def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node) -> Any:
+    """Brings a gradient to the shape and dtype of what it is for. Works on arrays and on tensors alike."""
+    from reference_engine.ops.shapes import sum_to_shape
+    from reference_engine.ops.types import cast
+
+    if gradient.shape != shape:
+        if not _broadcasts_to(shape, gradient.shape):
+            raise RuntimeError(f"Function {node.name()} returned an invalid gradient - got {list(gradient.shape)} but "
+                               f"expected shape compatible with {list(shape)}")  # fmt: skip
+        gradient = sum_to_shape(gradient, shape=tuple(shape))
+    present = gradient._array.dtype if hasattr(gradient, "_array") else gradient.dtype
+    if present != dtype:
+        gradient = cast(gradient, dtype=dtype)
+    return gradient
+
+
+def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    if len(shape) > len(larger):
+        return False
+    tail = larger[len(larger) - len(shape) :]
+    return all(s in (1, t) for s, t in zip(shape, tail, strict=True))
