@@ -111,7 +111,7 @@ class Described(Base):
 
     def is_inference(self) -> bool:
         """Whether it was allocated in inference mode."""
-        return (self._base or self)._inference
+        return (self if self._base is None else self._base)._inference
 
     def get_device(self) -> int:
         """-1: the CPU."""

@@ -33,11 +33,13 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
 
 
 def increment_version(tensor: Any) -> None:
-    """Counts an in-place change that autograd could not see. Source: torch.autograd.graph.increment_version."""
+    """Counts an in-place change that autograd could not see; inference tensors count nothing.
+
+    Source: torch.autograd.graph.increment_version.
+    """
     for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
-        if t.is_inference():
-            raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.")
-        t._bump_version()
+        if not t.is_inference():
+            t._bump_version()
 
 
 class saved_tensors_hooks:

@@ -171,7 +171,11 @@ class Elementwise(Operator):
             return self.ufunc(*inputs)
         common = self.common_dtype(inputs)
         arrays = [self.prepare(x, common) for x in inputs]
-        return self.finish(inputs, params, self.ufunc(*arrays))
+        try:
+            result = self.ufunc(*arrays)
+        except ValueError:
+            raise _mismatch(*arrays) from None
+        return self.finish(inputs, params, result)
 
     def common_dtype(self, inputs: Sequence[Any]) -> np.dtype:
         """The type to compute in: torch's promotion, then floating where the operator needs it."""
@@ -213,6 +217,13 @@ def elementwise(name: str, ufunc: Callable, *partials: str | None, numeric: str 
     if inplace:
         registry.publish(f"{name}_", in_place(call, f"{name}_"), method=method, module=module)
     return call
+
+
+def _mismatch(*arrays: Any) -> RuntimeError:
+    from reference_engine.ops.shapes import mismatch
+
+    shapes = [np.shape(a) for a in arrays]
+    return mismatch(shapes[0], shapes[-1])
 
 
 def _input_error(name: str, position: str, x: Any) -> TypeError:
@@ -280,7 +291,10 @@ def _binary(op: Elementwise) -> Any:
             d = x.dtype
             if d is y.dtype and (d is F32 or d is F64):
                 result = new(Tensor)
-                array = ufunc(x, y)
+                try:
+                    array = ufunc(x, y)
+                except ValueError:
+                    raise _mismatch(x, y) from None
                 if type(array) is not ndarray:
                     array = asarray(array)
                 result._array = array

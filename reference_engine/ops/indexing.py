@@ -10,7 +10,8 @@ from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.registry import both, method
-from reference_engine.ops.shapes import axis
+from reference_engine.ops.shapes import axis, mismatch
+from reference_engine.ops.types import alias
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
 
@@ -107,7 +108,7 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
         else:
             result = _select(result, dim, _number(part))
     # torch gives an alias, never the tensor itself.
-    return result if result is not self else registry.functions["alias"](self)
+    return result if result is not self else alias(self)
 
 
 def _slice(tensor: Tensor, dim: int, part: slice) -> Tensor:
@@ -202,7 +203,16 @@ registry.methods["__setitem__"] = _setitem
 
 # --- copying into, filling -------------------------------------------------------------------------------------
 
-copy_from = general("copy", lambda x, v: np.array(np.broadcast_to(v, x.shape), x.dtype), None, lambda g: g,
+
+def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+    try:
+        source = np.broadcast_to(v, x.shape)
+    except ValueError:
+        raise mismatch(x.shape, v.shape) from None
+    return np.array(source.real if source.dtype.kind == "c" and x.dtype.kind != "c" else source, x.dtype)
+
+
+copy_from = general("copy", _copied, lambda g: g * 0, lambda g: g,
                      inputs=("x", "v"), node="CopyBackwards", saved_names=("self", "src"))  # fmt: skip
 _fill = linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: g * 0, node="FillBackward0")
 

@@ -32,6 +32,15 @@ def axis(dim: int, ndim: int) -> int:
     return dim % limit
 
 
+def mismatch(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
+    """The error for shapes that do not broadcast; it names the last dimension that stands in the way."""
+    for i in range(1, min(len(a), len(b)) + 1):
+        if a[-i] != b[-i] and 1 not in (a[-i], b[-i]):
+            return RuntimeError(f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]}) at non-singleton "
+                                f"dimension {max(len(a), len(b)) - i}")  # fmt: skip
+    return RuntimeError(f"The shapes {list(a)} and {list(b)} do not broadcast")
+
+
 def infer_size(sizes: tuple[int, ...], count: int) -> tuple[int, ...]:
     """Replaces a -1 by what makes the product `count`."""
     known = 1

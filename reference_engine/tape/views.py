@@ -80,6 +80,11 @@ def check_inplace(tensor: Tensor) -> None:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
                            "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
+    if 0 in tensor._array.strides and any(
+        n > 1 and s == 0 for n, s in zip(tensor._array.shape, tensor._array.strides, strict=True)
+    ):
+        raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory "
+                           "location. Please clone() the tensor before performing the operation.")  # fmt: skip
     if not state.grad_enabled or (not tensor.requires_grad and tensor._base is None):
         return
     base = tensor._base
