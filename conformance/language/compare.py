@@ -207,7 +207,12 @@ def _tensor_and_other(tensor: TensorValue, other: Any, tolerance: Tolerance | No
         return DTYPE
     if _bytes_equal(tensor, numbers, kinds):
         return AGREE
-    wide = np.array(numbers, _wide(kinds)).reshape(shape)
+    try:
+        wide = np.array(numbers, _wide(kinds)).reshape(shape)
+    except OverflowError:
+        return Comparison(False, "wrong")
+    if wide.dtype == object:  # an integer that no tensor can hold
+        return Comparison(False, "wrong")
     array = decode(tensor)
     dtypes = (tensor.dtype, tensor.dtype if array.dtype.kind in "fc" else _dtype_of(kinds))
     return _elements(wide, array, dtypes, tolerance) if swapped else _elements(array, wide, dtypes, tolerance)
