@@ -71,9 +71,10 @@ def read(text: str, file: str | Path) -> Document:
         context = f" {error.context}" if error.context else ""
         document.refuse(f"not valid YAML: {error.problem or ''}{context}".rstrip(), position)
     except yaml.reader.ReaderError as error:
-        before = text[: error.position]
+        # libyaml counts bytes.
+        before = text.encode("utf-8", "surrogatepass")[: error.position].decode("utf-8", "ignore")
         position = (before.count("\n") + 1, len(before) - before.rfind("\n"))
-        document.refuse(f"not valid YAML: the character U+{ord(text[error.position]):04X} is not allowed", position)
+        document.refuse(f"not valid YAML: the character U+{ord(text[len(before)]):04X} is not allowed", position)
     except RecursionError:
         document.refuse("nested too deeply", (1, 1))
     return document

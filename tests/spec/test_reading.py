@@ -138,3 +138,13 @@ def test_reads_what_others_write(tree: dict[str, object]) -> None:
     for text in (json.dumps(tree), yaml.dump(tree, Dumper=Quoting)):
         document = read(text, "f")
         assert (document.value, document.errors) == (tree, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "character"),
+    [("\x00", "1:1", "U+0000"), ("é\x00", "1:2", "U+0000"), ("ab: é\nöü\x07x", "2:3", "U+0007")],
+)
+def test_a_control_character_has_its_place_counted_in_characters(text, place, character):
+    """YAML's own reader counts bytes; the message counts characters, beyond ASCII too."""
+    (error,) = read(text, "f.yaml").errors
+    assert str(error) == f"f.yaml:{place}: not valid YAML: the character {character} is not allowed"
