@@ -88,7 +88,7 @@ def multi_hooks_take_any_mode(p: Patch) -> None:
 def multi_hooks_skip_constants(p: Patch) -> None:
     """Mode "all" silently leaves out tensors that do not require grad."""
 
-    def register(tensors: Any, fn: Any, *, mode: str = "all") -> Any:
+    def register(tensors: Any, fn: Any, *, mode: Any = "all") -> Any:
         return original([t for t in tensors if t.requires_grad], fn, mode=mode)
 
     original = multi_grad.register_multi_grad_hook
@@ -99,7 +99,7 @@ def multi_hooks_skip_constants(p: Patch) -> None:
 def multi_hooks_come_last(p: Patch) -> None:
     """A multi-grad hook runs among the pre-hooks of the node, behind all tensor hooks."""
 
-    def register(tensors: Any, fn: Any, *, mode: str = "all") -> Any:
+    def register(tensors: Any, fn: Any, *, mode: Any = "all") -> Any:
         nodes = [t.grad_fn for t in tensors]
         if mode != "all" or None in nodes:
             return original(tensors, fn, mode=mode)
