@@ -5,6 +5,7 @@ Kink: the slope of the l1 loss at 0 is 0.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,9 @@ def _check_reduction(reduction: str) -> str:
 
 def _same_shape(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if input._array.shape != target._array.shape:
+        warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will "
+                      "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+                      UserWarning, stacklevel=3)  # fmt: skip
         input, target = registry.functions["broadcast_tensors"](input, target)
     return input, target
 

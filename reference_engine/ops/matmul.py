@@ -103,7 +103,11 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices. Source: torch.bmm."""
     if input._array.ndim != 3 or mat2._array.ndim != 3:
-        raise RuntimeError("batch1 must be a 3D tensor")
+        raise RuntimeError("batch1 must be a 3D tensor" if input._array.ndim != 3 else "batch2 must be a 3D tensor")
+    batch, rows = input._array.shape[0], input._array.shape[2]
+    if mat2._array.shape[:2] != (batch, rows):
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{batch}, {rows}] but got: "
+                           f"{list(mat2._array.shape[:2])}.")  # fmt: skip
     return matmul(input, mat2)
 
 

@@ -156,6 +156,18 @@ _topk = general("topk", _order_forward, _order_rule, inputs=("x",), outputs=("va
 
 
 @both
+def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
+           dim: int | None = None) -> Any:  # fmt: skip
+    """The distinct elements, in order; never tracked. Source: torch.unique."""
+    array = input._array if dim is not None else input._array.reshape(-1)
+    values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=dim)
+    inverse = inverse.reshape(-1) if dim is not None else inverse.reshape(input._array.shape)
+    results = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
+    wrapped = tuple(wrap(np.asarray(r)) for r in results)
+    return wrapped[0] if len(wrapped) == 1 else wrapped
+
+
+@both
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
     """(values, indices) in order along a dimension. Source: torch.sort."""
     return Picked(_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))

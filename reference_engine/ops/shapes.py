@@ -165,6 +165,9 @@ def expand(self: Tensor, *sizes: Any) -> Tensor:
     """Broadcast to larger sizes without copying; -1 keeps a size. Source: torch.Tensor.expand."""
     wanted = dims_of(sizes)
     extra = len(wanted) - self._array.ndim
+    if -1 in wanted[: max(extra, 0)]:
+        raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension "
+                           f"{wanted.index(-1)}")  # fmt: skip
     shape = tuple(self._array.shape[i - extra] if n == -1 else n for i, n in enumerate(wanted))
     try:
         return expand_to(self, shape=shape)
@@ -290,6 +293,21 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         return reshape(roll(reshape(input, -1), shifts, 0), input._array.shape)
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     return roll_dims(input, shifts=shifts, dims=(dims,) if isinstance(dims, int) else tuple(dims))
+
+
+@function
+def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
+    """Each vector expanded over a grid of all of them. Source: torch.meshgrid."""
+    vectors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    swap = indexing == "xy" and len(vectors) > 1
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    order = (vectors[1], vectors[0], *vectors[2:]) if swap else vectors
+    sizes = tuple(v._array.size for v in order)
+    grids = [reshape(v, *(-1 if i == k else 1 for i in range(len(order)))).expand(sizes) for k, v in enumerate(order)]
+    if swap:
+        grids = [grids[1].transpose(0, 1), grids[0].transpose(0, 1), *[g.transpose(0, 1) for g in grids[2:]]]
+    return tuple(grids)
 
 
 @method

@@ -1,0 +1,5 @@
+"""torch.utils, as far as autograd's documents speak of it."""
+
+from reference_engine.utils import backcompat
+
+__all__ = ["backcompat"]
