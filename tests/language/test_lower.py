@@ -6,7 +6,7 @@ import ast
 import marshal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from conformance.engines import TorchLike
@@ -69,7 +69,10 @@ def test_assertions_evaluate_what_python_evaluates_in_the_same_order(test):
         "seen = []\ndef look(n):\n    seen.append(float(n))\n    return n\ndef looks(n):\n    look(n)\n    return [n]\n"
     )
     python: dict = {}
-    exec(f"{words}held = bool({test})", python)
+    try:
+        exec(f"{words}held = bool({test})", python)
+    except TypeError:  # a list has no place in an order
+        reject()
     end = run(f"{words}assert {test}\nlook(9)")
     assert end.error is None
     assert list(end.state["seen"].items) == [*python["seen"], 9.0]
