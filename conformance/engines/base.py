@@ -194,7 +194,7 @@ class TorchLike(Engine):
     def elements(self, tensor: Any, shape: tuple[int, ...], stored: np.dtype[Any]) -> bytes:
         """The tensor's elements in C order as `stored`. Raises ValueError if there are more or fewer than `shape`."""
         array = self.bulk(tensor) if count(shape) > TOLIST_LIMIT else None
-        array = np.array(tensor.tolist() if array is None else array, stored)
+        array = np.array(tensor.tolist(), stored) if array is None else array.astype(stored, copy=False)
         if array.shape != shape and not (array.size == 0 and count(shape) == 0):
             raise ValueError(f"the tensor's shape is {shape}, its elements have shape {array.shape}")
         return array.tobytes()
@@ -241,6 +241,10 @@ class TorchLike(Engine):
         return state
 
     def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:
+        from_array = self.get("from_numpy")
+        if array.size > TOLIST_LIMIT and array.dtype.name == dtype and callable(from_array):
+            tensor = from_array(array.copy())  # ten million numbers as a list would take seconds
+            return tensor.requires_grad_() if requires_grad else tensor
         options: dict[str, Any] = {"requires_grad": True} if requires_grad else {}
         if not array.size and self.spells("zeros"):  # a list cannot say how an empty tensor is shaped
             return self.namespace.zeros(array.shape, dtype=self.get(dtype), **options)

@@ -23,10 +23,16 @@ def engine(request):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool", "complex64"])
 @pytest.mark.parametrize("shape", [(), (1,), (2, 3), (0, 2), (100,)])
 def test_what_is_made_is_read_back(engine, dtype, shape):
-    """Small and large, empty and 0-d, in every dtype: the same bytes."""
+    """Small and large, empty and 0-d, in every dtype: the same bytes, in a leaf that has its own memory."""
     array = np.arange(int(np.prod(shape))).reshape(shape).astype(dtype)
-    value = engine.read(engine.make(array, dtype, False))
+    array.flags.writeable = False
+    tensor = engine.make(array, dtype, dtype.startswith(("float", "complex")))
+    value = engine.read(tensor)
     assert (value.dtype, value.shape, value.data) == (dtype, shape, array.tobytes())
+    assert tensor.is_leaf is True
+    assert tensor.requires_grad is dtype.startswith(("float", "complex"))
+    tensor.detach().zero_()
+    assert array.tobytes() == value.data
 
 
 def test_reading_follows_views_not_memory(engine):
