@@ -11,7 +11,7 @@ import weakref
 from collections import OrderedDict
 from itertools import count
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,6 +74,14 @@ def register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
     return handle
 
 
+class InputMetadata(NamedTuple):
+    """Shape, dtype and device of a gradient that comes to a node."""
+
+    shape: Any
+    dtype: Any
+    device: Any
+
+
 class Node:
     """One recorded operation, seen from the backward pass: a function from gradients of its outputs to gradients of
     its inputs. Source: torch.autograd.graph.Node.
@@ -132,6 +140,18 @@ class Node:
         """`fn(grad_outputs) -> tuple | None` runs before the node. Source: Node.register_prehook."""
         return register(self.hooks().pre, fn)
 
+    @property
+    def _input_metadata(self) -> list[InputMetadata]:
+        """What is known of each gradient that comes to this node: shape, dtype and device of its outputs."""
+        from reference_engine.dtypes import of_numpy
+        from reference_engine.memory import CPU, Size
+
+        return [InputMetadata(Size(self.output_shape(nr)), of_numpy(self.output_dtype(nr)), CPU)
+                for nr in range(self.outputs)]  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
     def _sequence_nr(self) -> int:
         return self.sequence_number
 
@@ -181,10 +201,11 @@ class AccumulateGrad(Node):
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
 
-    def __call__(self, *grads: Tensor | None) -> None:
+    def __call__(self, *grads: Tensor | None) -> tuple[()]:
         from reference_engine.tape.accumulate import accumulate
 
         accumulate(self.variable, grads[0], recorded=False)
+        return ()
 
 
 _one_accumulator = Lock()  # threads that use the same leaf get the same accumulator

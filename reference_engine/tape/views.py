@@ -80,7 +80,7 @@ def check_inplace(tensor: Tensor) -> None:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
                            "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
-    if 0 in tensor._array.strides and any(
+    if 0 in tensor._array.strides and tensor._array.size and any(
         n > 1 and s == 0 for n, s in zip(tensor._array.shape, tensor._array.strides, strict=True)
     ):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory "
@@ -150,10 +150,12 @@ def renew_views(base: Tensor) -> None:
         view = reference()
         if view is not None and view is not base:
             edge = edge_of(base)
-            if edge is not None and view._view.in_function:
-                view._edge = (Overridden(view, edge), 0)
-            else:
-                view._edge = (AsStridedBackward0(base, view, edge), 0) if edge is not None else None
+            if edge is None:
+                view._edge = None
+                continue
+            maker = Overridden(view, edge) if view._view.in_function else AsStridedBackward0(base, view, edge)
+            _move_retain(view, (maker, 0))
+            view._edge = (maker, 0)
 
 
 def _positions(base: Tensor, view: Tensor) -> np.ndarray:

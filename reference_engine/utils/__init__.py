@@ -1,5 +1,5 @@
 """torch.utils, as far as autograd's documents speak of it."""
 
-from reference_engine.utils import backcompat
+from reference_engine.utils import backcompat, hooks
 
-__all__ = ["backcompat"]
+__all__ = ["backcompat", "hooks"]

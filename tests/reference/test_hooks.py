@@ -231,6 +231,28 @@ def test_hooks_of_views_stay_with_their_old_history(torch):
     assert log == [1.0]
 
 
+def test_retain_grad_follows_a_view_whose_base_was_changed(torch):
+    """The retained .grad of a view is the gradient of its value after its base was changed in place."""
+    x = torch.ones(2, requires_grad=True)
+    base = x * 1
+    view = base[:1]
+    view.retain_grad()
+    base.mul_(3)
+    (view * 2).sum().backward()
+    assert view.grad.tolist() == [2.0]
+    assert x.grad.tolist() == [6.0, 0.0]
+
+
+def test_a_node_tells_what_comes_to_it(torch):
+    """_input_metadata has shape, dtype and device of each gradient; the repr has the name."""
+    node = (torch.ones(2, 3, dtype=torch.float64, requires_grad=True) * 2).grad_fn
+    (metadata,) = node._input_metadata
+    assert tuple(metadata.shape) == (2, 3)
+    assert metadata.dtype is torch.float64
+    assert metadata.device.type == "cpu"
+    assert repr(node).startswith("<MulBackward0 object at 0x")
+
+
 def test_retain_grad_does_not_keep_the_tensor(torch):
     """A tensor that retains its gradient dies with its last reference all the same."""
     x = torch.ones(2, requires_grad=True)
