@@ -18,7 +18,14 @@ MODULES = {
     "needs": "import surely_not_installed\n",
     "garbage": "def engine(): return 42\n",
     "failing": "def engine(): raise RuntimeError('no licence')\n",
-    "prints": "print('hello')\nimport reference_engine as engine\n",
+    "prints": "import os\nprint('hello')\nos.write(1, b'raw bytes')\nimport reference_engine as engine\n",
+    "device": "import conformance.engines as e, reference_engine as r\n"
+    "def engine(device): return e.TorchLike(r, device=device)\n",
+    "panics": "class Panic(BaseException): pass\ndef engine(): raise Panic('in compiled code')\n",
+    "mute": "class Text(Exception):\n    def __str__(self): raise ValueError\ndef engine(): raise Text\n",
+    "number": "engine = 3\n",
+    "broken": "import types\ndef tensor(x): raise OSError('no device')\nengine = types.SimpleNamespace(tensor=tensor)\n",
+    "interrupted": "raise KeyboardInterrupt\n",
 }
 
 
@@ -62,6 +69,13 @@ def test_a_namespace_stands_in_for_torch(name):
         ("garbage_engine:engine", "returned a int"),
         ("failing_engine:engine", "no licence"),
         ("fine_engine:engin", "did you mean engine"),
+        ("fine_engine:a.b", "'a.b'"),
+        ("fine_engine", "package.module:factory"),
+        ("fine_engine:1x", "package.module:factory"),
+        ("number_engine:engine", "is a int"),
+        ("panics_engine:engine", "in compiled code"),
+        ("mute_engine:engine", "without text"),
+        ("broken_engine:engine", "no device"),
     ],
 )
 def test_what_cannot_be_loaded_says_why(name, words):
@@ -79,6 +93,33 @@ def test_an_engine_that_prints_at_import_does_not_disturb_standard_output(capfd)
     out, err = capfd.readouterr()
     assert out == ""
     assert "hello" in err
+    assert "raw bytes" in err
+
+
+def test_a_device_goes_to_the_factories_that_take_one():
+    """The others run on the CPU, and asking them for another device is an error."""
+    assert load("device_engine:engine", "mine:1").device == "mine:1"
+    assert load("device_engine:engine").device == "cpu"
+    with pytest.raises(EngineError, match="does not run on 'cuda'"):
+        load("fine_engine:engine", "cuda")
+
+
+def test_an_interrupt_at_import_passes_through():
+    """Ctrl-C is the user's."""
+    with pytest.raises(KeyboardInterrupt):
+        load("interrupted_engine:engine")
+
+
+def test_the_current_directory_comes_first_at_import_and_does_not_stay_in_front(tmp_path, monkeypatch):
+    """A local module wins over an installed one of the same name; afterwards nothing local shadows what is installed."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "fine_engine.py").write_text("engine = 3\n")
+    monkeypatch.syspath_prepend(elsewhere)
+    front = sys.path[0]
+    assert load("fine_engine:engine").version
+    assert sys.path[0] == front
+    assert str(tmp_path) in sys.path
 
 
 def test_the_reference_runs_on_the_cpu_only():
