@@ -14,6 +14,7 @@ from reference_engine.ops import (
     indexing,
     losses,
     matmul,
+    moments,
     normalization,
     operators,
     order,
@@ -28,6 +29,7 @@ from reference_engine.ops import (
 operators.install()
 
 __all__ = [
-    "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "indexing",
-    "losses", "matmul", "normalization", "operators", "order", "padding", "pooling", "reductions", "scatter", "shapes", "types",
+    "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding",
+    "indexing", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling",
+    "reductions", "scatter", "shapes", "types",
 ]  # fmt: skip

@@ -1,0 +1,98 @@
+"""Variance or standard deviation together with the mean: operators with two outputs, whose gradients add up.
+
+With m the mean over n elements and c the correction: d var/dx = 2 (x - m)/(n - c), d std/dx = (x - m)/((n - c) std),
+d m/dx = 1/n. Source: torch.var_mean, torch.std_mean.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine.ops.kinds import general
+from reference_engine.ops.reductions import _count, axes_of, mean, mean_dims, restore, std, var
+from reference_engine.ops.registry import publish
+from reference_engine.ops.shapes import broadcast
+from reference_engine.tensor import Tensor
+
+
+def _over(number: float, count: float) -> float:
+    """number / max(count, 0), infinite where that is zero."""
+    return np.true_divide(number, max(count, 0)).item()
+
+
+def _moments(x: np.ndarray, dims: tuple, correction: float, keepdim: bool) -> tuple[np.ndarray, np.ndarray]:
+    average = np.mean(x, axis=dims, keepdims=True)
+    squares = np.add.reduce((x - average) ** 2, axis=dims, keepdims=keepdim)
+    average = average if keepdim else average.reshape(squares.shape)
+    count = max(_count(x.shape, dims) - correction, 0)
+    return np.true_divide(squares, x.dtype.type(count)), average
+
+
+def _var_mean(x: np.ndarray, *, dims: tuple, correction: float, keepdim: bool) -> tuple:
+    return _moments(x, dims, correction, keepdim)
+
+
+def _std_mean(x: np.ndarray, *, dims: tuple, correction: float, keepdim: bool) -> tuple:
+    variance, average = _moments(x, dims, correction, keepdim)
+    return np.sqrt(variance), average
+
+
+def _spread(g: Any, x: Any, dims: tuple, correction: float, factor: float) -> Any:
+    """g (x - m) factor/(n - c)."""
+    centred = x - mean_dims(x, dims=dims, keepdim=True)
+    return g * centred * _over(factor, _count(x.shape, dims) - correction)
+
+
+def _of_mean(g: Any, x_shape: tuple, dims: tuple) -> Any:
+    return broadcast(restore(g, x_shape, dims) / _count(x_shape, dims), x_shape)
+
+
+def _sum(parts: list) -> Any:
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def _var_rule(gs: tuple, x: Any, x_shape: tuple, dims: tuple, correction: float) -> Any:
+    spread, centre = gs
+    parts = []
+    if spread is not None:
+        parts.append(_spread(restore(spread, x_shape, dims), x, dims, correction, 2.0))
+    if centre is not None:
+        parts.append(_of_mean(centre, x_shape, dims))
+    return _sum(parts)
+
+
+def _std_rule(gs: tuple, x: Any, std: Any, x_shape: tuple, dims: tuple, correction: float) -> Any:
+    spread, centre = gs
+    parts = []
+    if spread is not None:
+        parts.append(_spread(restore(spread / std, x_shape, dims), x, dims, correction, 1.0))
+    if centre is not None:
+        parts.append(_of_mean(centre, x_shape, dims))
+    return _sum(parts)
+
+
+_two = {"inputs": ("x",), "saved_names": ("self",)}
+_var = general("var_mean", _var_mean, _var_rule, outputs=("var", "mean"), **_two)
+_std = general("std_mean", _std_mean, _std_rule, outputs=("std", "mean"), **_two)
+
+
+def _named(name: str, operator: Any, alone: Any) -> Any:
+    def call(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None,
+             keepdim: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        correction = correction if unbiased is None else int(unbiased)
+        if input._array.dtype.kind != "f":
+            return alone(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+        return operator(input, dims=axes_of(dim, input._array.ndim), correction=correction, keepdim=keepdim)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"The pair that torch.{name} gives."
+    publish(name, call, method=False, module=True)
+    return call
+
+
+var_mean = _named("var_mean", _var, var)
+std_mean = _named("std_mean", _std, std)
