@@ -93,7 +93,7 @@ class TorchEngine(TorchLike):
         )
 
     def generator_state(self) -> bytes:
-        state: bytes = _C.default_generator.get_state().numpy().tobytes()
+        state: bytes = _cpu_state().numpy().tobytes()
         return state if self.device == "cpu" else state + torch.cuda.get_rng_state(self.device).numpy().tobytes()
 
     def set_generator_state(self, state: bytes) -> None:
@@ -105,8 +105,8 @@ class TorchEngine(TorchLike):
     def restore(self, modes: Modes, now: Modes | None = None) -> bool:
         if now is None:
             _unwind()
-            for hooks in self.global_hooks:
-                if hooks:
+            if any(self.global_hooks):
+                for hooks in self.global_hooks:
                     hooks.clear()
         return super().restore(modes, now)
 
@@ -114,7 +114,8 @@ class TorchEngine(TorchLike):
 _NOT_NUMPYS = {
     getattr(torch, name) for name in ("bfloat16", "complex32", *(n for n in STORED if n.startswith("float8")))
 }
-_CPU_STATE = _C.default_generator.get_state().numel()
+_cpu_state = _C.default_generator.get_state
+_CPU_STATE = _cpu_state().numel()
 
 
 def _unwind() -> None:

@@ -8,12 +8,13 @@ import marshal
 import sys
 import time
 import traceback
+from itertools import islice
 from types import GeneratorType
 from typing import Any
 
 from conformance.case import Case
 from conformance.drawing import draw
-from conformance.engines.base import Engine, Modes, missing_paths
+from conformance.engines.base import DRAWING, Engine, Modes, missing_paths
 from conformance.outcome import Outcome, Raised
 from conformance.text import one_line, safe_text, short
 
@@ -22,11 +23,10 @@ from .missing import line_of
 from .observe import Recorder
 from .recorded import Warnings
 from .state import Leftovers
-from .words import WORDS, constant_words
+from .words import constant_words
 
 MESSAGE_LIMIT = 2000  # characters of an exception's message, and of what an engine printed
 TRACEBACK_LIMIT = 6000
-_NO_STATE = WORDS | {"torch"}
 
 
 def execute(case: Case, engine: Engine, *, alone: bool = False) -> Outcome:
@@ -67,16 +67,20 @@ def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings
     recorder = Recorder(case, engine, warnings)
     variables = constant_words(engine).copy()
     variables.update(recorder.names())
+    if case.parameters:
+        variables.update(_parameters(case, engine))
+    ours = len(variables)
     try:
-        if case.parameters:
-            variables.update(_parameters(case, engine))
         if case.given:
             variables.update(_given(case, engine))
         _call(case, recorder, variables, outcome)
         if "yield" in case.program:
             _close_generators(variables)
         outcome.random = engine.restore(defaults)
-        outcome.state = Leftovers(engine).of(variables, _NO_STATE.union(case.parameters))
+        if defaults.generator is None:  # not shown by the engine: the text has to tell
+            outcome.random = not DRAWING.isdisjoint(case.requires)
+        # The language's check sees to it that no name of the kit is bound or deleted: those come first, and stay.
+        outcome.state = Leftovers(engine).of(islice(variables.items(), ours, None))
     finally:
         # Functions hold their globals and are held by them; what is left of the program must not outlive it.
         variables.clear()

@@ -25,7 +25,7 @@ from conformance.text import one_line, safe_text, short
 from .compare import AGREE, SEMANTICS, Comparison, compare, identical
 from .missing import missing_name, named
 from .recorded import Recording, Warned, Warnings
-from .values import Reader
+from .values import ITSELF, Reader
 
 Check = Callable[["Recorder", Any, Any, Reader], Comparison]
 
@@ -68,10 +68,12 @@ class Recorder:
     def link(self, site: int, left: Any, right: Any) -> bool:
         """A comparison at the top of an assert. Returns whether it holds."""
         kind = self.sites[site].kind
+        if kind == "is" and type(left) in ITSELF and type(right) in ITSELF:
+            return self._record(site, left, right, AGREE if left is right else SEMANTICS)
         reader = Reader(self.engine)
         if kind == "==" or kind == "same":
             value, expected = reader.plain(left), reader.plain(right)
-            if reader.lossy:
+            if reader.lossy:  # objects that only the program can compare
                 found = compare(left, right, self.case.tolerance, reader.tensor)
             else:
                 found = compare(value, expected, self.case.tolerance)

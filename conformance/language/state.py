@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import FunctionType
 from typing import Any
 
@@ -10,10 +11,9 @@ from conformance.outcome import Items, Mapping, Number, Opaque, Plain
 from conformance.text import one_line
 
 from .recorded import WarnedList
-from .values import DEPTH_LIMIT, Reader, key_text
+from .values import DEPTH_LIMIT, ITSELF, Reader, key_text
 
 _NOTHING = object()
-_ITSELF = frozenset({type(None), bool, float})
 _LEFT_OUT = frozenset({FunctionType, type, WarnedList})
 # May be addresses, versions, node names; and subclasses of float, which are kept as what they are.
 _ADDRESSES = (int, str, bytes, float)
@@ -31,11 +31,11 @@ class Leftovers:
         self.engine = engine
         self.reader = Reader(engine, engine.snapshot)
 
-    def of(self, variables: dict[str, Any], without: frozenset[str] = frozenset()) -> dict[str, Plain]:
-        """The final state by variable name. `without` names variables that the kit put there."""
+    def of(self, variables: Iterable[tuple[str, Any]]) -> dict[str, Plain]:
+        """The final state by variable name; names that lowering or Python made are passed over."""
         state: dict[str, Plain] = {}
-        for name, value in variables.items():
-            if name in without or name[0] == "@" or name[:2] == "__":
+        for name, value in variables:
+            if name[0] == "@" or name[:2] == "__":
                 continue
             found = self.walk(value, ())
             if found is not _NOTHING:
@@ -45,7 +45,7 @@ class Leftovers:
     def walk(self, value: Any, above: tuple[int, ...]) -> Any:
         """The plain form of `value`, `_NOTHING` for what is no part of the state."""
         kind = type(value)
-        if kind in _ITSELF:
+        if kind in ITSELF:
             return value
         if kind in _LEFT_OUT or isinstance(value, _ADDRESSES):
             return float(value) if isinstance(value, float) else _NOTHING

@@ -14,13 +14,15 @@ from conformance.text import LIMIT, safe_text, short
 if TYPE_CHECKING:
     from conformance.engines.base import Engine
 
-__all__ = ["Reader", "decode", "encode", "key_text", "nested", "opaque"]
+__all__ = ["ITSELF", "Reader", "decode", "encode", "key_text", "nested", "opaque"]
 
 DEPTH_LIMIT = 40
 INT64 = range(-(2**63), 2**64)  # what MessagePack can carry
 
+_NUMPYS = (np.ndarray, np.generic)
 _FLOATS = {float}
-_ITSELF = frozenset({type(None), bool, float})
+# Types whose values are plain data already.
+ITSELF = frozenset({type(None), bool, float})
 # Types of engines whose text names the value: torch.float32, device(type='cpu'), torch.strided.
 _NAMED = frozenset({"dtype", "device", "layout", "memory_format"})
 
@@ -43,14 +45,14 @@ class Reader:
             if found is None:
                 found = self._seen[id(value)] = self._read(value)
             return found
-        if isinstance(value, np.ndarray | np.generic):
+        if isinstance(value, _NUMPYS):
             return encode(value) if isinstance(value, np.ndarray) else value.item()
         return value
 
     def plain(self, value: Any, above: tuple[int, ...] = ()) -> Plain:
         """`value` as plain data. Raises what the engine raises when one of its tensors cannot be read."""
         kind = type(value)
-        if kind in _ITSELF:
+        if kind in ITSELF:
             return value
         if kind is list or kind is tuple:
             if set(map(type, value)) == _FLOATS:
@@ -76,8 +78,11 @@ class Reader:
         return Items(name, tuple([self.plain(item, above) for item in value]))
 
     def _other(self, value: Any, above: tuple[int, ...]) -> Plain:
-        if value is None or isinstance(value, bool | float):
-            return float(value) if isinstance(value, float) else value
+        kind = type(value)
+        if kind.__name__ in _NAMED:
+            return self._opaque(value)
+        if isinstance(value, float):
+            return float(value)
         if isinstance(value, int):
             return int(value) if value in INT64 else self._opaque(value)
         if isinstance(value, str):

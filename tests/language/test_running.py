@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
 import reference_engine
 from conformance.case import Given
-from conformance.outcome import Items, Mapping, TensorValue
-from tests.language.programs import agreed, engine, run
+from conformance.engines import TorchLike
+from conformance.language import execute
+from conformance.outcome import Items, Mapping, Outcome, TensorValue
+from tests.language.programs import agreed, case, engine, run
 
 
 def test_the_final_state_holds_every_tensor_with_its_flags():
@@ -164,3 +167,61 @@ def test_words():
     """)
         == [True] * 11
     )
+
+
+def test_drawing_is_told_from_the_text_where_the_generator_cannot_be_read():
+    """An engine without get_rng_state: what the program requires says whether it draws."""
+    names = {n: getattr(reference_engine, n) for n in dir(reference_engine) if not n.startswith("__")}
+    bare = TorchLike(SimpleNamespace(**{n: v for n, v in names.items() if n != "get_rng_state"}))
+    assert run("x = torch.rand(2)", bare, requires=("rand",)).random is True
+    assert run("x = torch.ones(2)", bare, requires=("ones",)).random is False
+
+
+def test_an_engine_whose_modes_cannot_be_restored_costs_its_cases_only():
+    """The case says so; nothing is raised, and the process around it is put back."""
+
+    class Stuck(TorchLike):
+        def restore(self, modes, now=None):
+            raise OSError("the switch is stuck")
+
+    out = sys.stdout
+    for alone in (False, True):
+        end = execute(case("x = torch.ones(1)"), Stuck(reference_engine, name="stuck"), alone=alone)
+        assert (end.error.type, end.error.message) == ("OSError", "the switch is stuck")
+        assert sys.stdout is out
+
+
+def test_a_panic_or_a_silent_error_of_an_engine_is_told(monkeypatch):
+    """A BaseException of compiled code, an error whose text fails, a message without end: all become short text."""
+
+    class Panic(BaseException):
+        pass
+
+    class Mute(Exception):
+        def __str__(self):
+            raise ValueError
+
+    def throw(error):
+        def raiser(*args, **kwargs):
+            raise error
+
+        return raiser
+
+    assert (
+        run("assert torch.zeros(1) == [0.0]", engine(zeros=throw(Panic("deep")))).observations[0].error == "Panic: deep"
+    )
+    assert "without text" in run("torch.zeros(1)", engine(zeros=throw(Mute()))).error.message
+    long = run("torch.zeros(1)", engine(zeros=throw(ValueError("x" * 10**6)))).error
+    assert len(long.message) < 2100
+    assert len(long.traceback) < 7000
+    assert 'File "<case>", line 1' in run("torch.zeros(1)", engine(zeros=throw(OSError("y")))).error.traceback
+
+
+@pytest.mark.parametrize("garbage", [None, 3, "tensor", object(), [1, [2, "x"]], float("nan"), 2**80, {1: object()}])
+def test_garbage_is_compared_and_kept_as_plain_data(garbage):
+    """Whatever an engine returns, the observation disagrees and the outcome can be sent to another process."""
+    import msgspec
+
+    end = run("x = torch.zeros(1)\nassert x == [0.0]\nheld = [x]", engine(zeros=lambda *a, **k: garbage))
+    assert [o.agrees for o in end.observations] == [False]
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(end), type=Outcome).case == end.case
