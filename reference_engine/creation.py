@@ -9,7 +9,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.state import state
-from reference_engine.tensor import Size, Tensor, wrap
+from reference_engine.tensor import Size, Tensor, mark_inference, wrap
 
 
 class layout:
@@ -32,7 +32,8 @@ contiguous_format, preserve_format = memory_format("contiguous_format"), memory_
 
 def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
     result = wrap(array)
-    result._inference = state.inference
+    if state.inference:
+        mark_inference(result)
     if requires_grad:
         result._set_tracked(True)
     return result

@@ -39,7 +39,7 @@ class State(threading.local):
 
     def refresh(self) -> None:
         """Recomputes `plain` after a switch was changed."""
-        self.plain = self.grad_enabled and not self.saved_tensor_hooks and not self.anomaly
+        self.plain = self.grad_enabled and not self.saved_tensor_hooks and not self.anomaly and not self.inference
 
     def set_grad_enabled(self, mode: bool) -> bool:
         """Sets grad mode and returns what it was."""

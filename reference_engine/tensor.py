@@ -48,6 +48,13 @@ def wrap(array: np.ndarray) -> Tensor:
     return tensor
 
 
+def mark_inference(tensor: Tensor) -> None:
+    """Makes a tensor an inference tensor. Its counter never stands at 0, so that no short path saves it unseen."""
+    tensor._inference = True
+    counter = tensor._counter = VersionCounter()
+    counter.version = 1
+
+
 class Tensor(Described, Converted):
     """A multi-dimensional array that remembers how it was computed. Source: torch.Tensor."""
 
@@ -83,6 +90,8 @@ class Tensor(Described, Converted):
         result = new(cls)
         result._array, result._counter = tensor._array, tensor._counter
         result._edge, result._tracked = None, False
+        if tensor._inference:
+            mark_inference(result)
         return result
 
     @classmethod
@@ -234,10 +243,7 @@ class Tensor(Described, Converted):
 
     def detach(self) -> Tensor:
         """The same memory without history; in-place changes through it are still counted. Source: Tensor.detach."""
-        result = Tensor._alias(self)
-        if self._inference:
-            result._inference = True
-        return result
+        return Tensor._alias(self)
 
     def detach_(self) -> Tensor:
         """Cuts this tensor itself out of its graph. Source: Tensor.detach_."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,9 @@ class _Mode:
 
     def __call__(self, function: Callable) -> Callable:
         if inspect.isclass(function):
+            warnings.warn("Decorating classes is deprecated and will be disabled in future versions. You should only decorate "
+                          "functions or methods. To preserve the current behavior of class decoration, you can directly "
+                          "decorate the `__init__` method and nothing else.", FutureWarning, stacklevel=2)  # fmt: skip
             function.__init__ = self(function.__init__)  # type: ignore[method-assign]
             return function
         if inspect.isgeneratorfunction(function):
@@ -91,8 +95,12 @@ class set_grad_enabled(_Mode):
     """Sets grad mode at once; as a context manager restores it. Source: torch.set_grad_enabled."""
 
     def __init__(self, mode: bool) -> None:
-        self.mode = bool(mode)
-        self.before = state.set_grad_enabled(self.mode)
+        if not isinstance(mode, bool):
+            raise TypeError(
+                f"set_grad_enabled(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}"
+            )
+        self.mode = mode
+        self.before = state.set_grad_enabled(mode)
 
     def __call__(self, function: Callable) -> Callable:
         state.set_grad_enabled(self.before)  # decorating must not change the mode around it
@@ -166,10 +174,12 @@ class inference_mode(_Mode):
         self.before = state.inference, state.grad_enabled
         state.inference = self.mode
         state.set_grad_enabled(not self.mode)
+        state.refresh()
 
     def __exit__(self, *exc: object) -> None:
         state.inference = self.before[0]
         state.set_grad_enabled(self.before[1])
+        state.refresh()
 
 
 def is_grad_enabled() -> bool:

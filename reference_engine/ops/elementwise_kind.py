@@ -248,7 +248,7 @@ def _unary(op: Elementwise) -> Any:
                 result._counter = result._edge = None
                 result._tracked = False
                 edge = input._edge
-                if edge is None and input._tracked:
+                if edge is None and input._tracked and not input._inference:
                     edge = leaf_edge(input)
                 if edge is not None:
                     node: Any = new(node_class)
@@ -302,9 +302,13 @@ def _binary(op: Elementwise) -> Any:
                 result._tracked = False
                 edge_a = input._edge
                 if edge_a is None and input._tracked:
+                    if input._inference:
+                        return long(input, other)
                     edge_a = leaf_edge(input)
                 edge_b = other._edge
                 if edge_b is None and other._tracked:
+                    if other._inference:
+                        return long(input, other)
                     edge_b = leaf_edge(other)
                 if edge_a is None and edge_b is None:
                     return result

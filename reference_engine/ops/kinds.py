@@ -24,7 +24,7 @@ from reference_engine.ops import registry
 from reference_engine.state import state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Saved, read_array, read_tensor, save_input, save_output
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor, mark_inference, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -195,14 +195,17 @@ class Operator:
 
     def record(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
+        normal = True
         if self.view:
-            from reference_engine.tape.views import link_views
+            normal = not inputs[0].is_inference()
+            if normal:
+                from reference_engine.tape.views import link_views
 
-            link_views(inputs[0], outs)
-        if state.inference:
+                link_views(inputs[0], outs)
+        if not normal or (state.inference and not self.view):
             for out in outs:
-                out._inference = True
-        if not state.grad_enabled:
+                mark_inference(out)
+        if not state.grad_enabled or state.inference or _bypasses(inputs):
             return
         edges = self.edges(inputs)
         if not any(edges):
@@ -289,6 +292,11 @@ class Operator:
             rule(grads, values) if want and rule is not None else None
             for rule, want in zip(self.rules, needed, strict=True)
         )
+
+
+def _bypasses(inputs: tuple) -> bool:
+    """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
+    return all(isinstance(x, Tensor) and x.is_inference() for x in inputs)
 
 
 def is_complex(g: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.state import state
 from reference_engine.tape.hooks import run_post_accumulate_hooks
 
 if TYPE_CHECKING:
@@ -41,7 +42,15 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
     array = gradient._array if hasattr(gradient, "_array") else np.asarray(gradient)
     if current is None:
         variable._grad = _fresh(variable, array)
+        if state.inference:
+            from reference_engine.tensor import mark_inference
+
+            mark_inference(variable._grad)
     else:
+        if current._inference and not state.inference:
+            from reference_engine.tape.views import check_inplace
+
+            check_inplace(current)
         np.add(current._array, array, out=current._array, casting="unsafe")
         current._bump_version()
 

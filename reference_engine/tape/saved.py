@@ -54,6 +54,12 @@ HINT_GUARDED = (
     "question was changed in there or anywhere later. Good luck!"
 )
 
+INFERENCE_MESSAGE = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation "
+    "tracked by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
+    "`torch.no_grad()` instead of `torch.inference_mode()`."
+)
+
 
 def modified(array: np.ndarray, version: int, expected: int, node: Node | None, nr: int = 0) -> RuntimeError:
     """The error for a saved tensor that was changed in place."""
@@ -131,6 +137,8 @@ def save_input(tensor: Any) -> Any:
         return Packed(tensor, None, *state.saved_tensor_hooks[-1])
     if tensor is None or isinstance(tensor, (int, float, complex, bool)):
         return tensor
+    if tensor._inference or (tensor._base is not None and tensor._base._inference):
+        raise RuntimeError(INFERENCE_MESSAGE)
     counter = tensor._counter
     if counter is None or counter.version == 0:
         return tensor

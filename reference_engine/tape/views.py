@@ -76,16 +76,18 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
 
 def check_inplace(tensor: Tensor) -> None:
     """Raises where torch forbids changing `tensor` in place."""
-    if tensor._inference and not state.inference:
+    if tensor.is_inference() and not state.inference:
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
                            "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
-    if 0 in tensor._array.strides and tensor._array.size and any(
-        n > 1 and s == 0 for n, s in zip(tensor._array.shape, tensor._array.strides, strict=True)
+    if (
+        0 in tensor._array.strides
+        and tensor._array.size
+        and any(n > 1 and s == 0 for n, s in zip(tensor._array.shape, tensor._array.strides, strict=True))
     ):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory "
                            "location. Please clone() the tensor before performing the operation.")  # fmt: skip
-    if not state.grad_enabled or (not tensor.requires_grad and tensor._base is None):
+    if not state.grad_enabled or state.inference or (not tensor.requires_grad and tensor._base is None):
         return
     base = tensor._base
     if base is None:
@@ -110,7 +112,7 @@ def check_inplace(tensor: Tensor) -> None:
 def rebase(target: Tensor, result: Tensor) -> None:
     """Gives `target`, just overwritten with `result`'s values, and its aliases the history that follows."""
     base = target._base
-    if not state.grad_enabled:
+    if not state.grad_enabled or state.inference:
         return
     if base is None:
         if result._edge is None and target._edge is None:
