@@ -16,7 +16,8 @@ from typing import Any
 from conformance.errors import EngineError
 from conformance.text import one_line
 
-from .base import Engine, TorchLike, is_namespace
+from .base import Engine
+from .torch_like import TorchLike, is_namespace
 
 # name: (the package it needs, the module of its adapter)
 BUILT_IN = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from conformance.errors import EngineError
 
-from .base import TorchLike
+from .torch_like import TorchLike
 
 
 def engine(device: str = "cpu") -> TorchLike:

@@ -14,7 +14,8 @@ from conformance.arrays import STORED, Array
 from conformance.errors import EngineError
 from conformance.outcome import TensorValue
 
-from .base import TOLIST_LIMIT, Mode, Modes, TorchLike
+from .base import Mode, Modes
+from .torch_like import TOLIST_LIMIT, TorchLike
 
 _C = torch._C
 _AUTOGRAD = _C._autograd

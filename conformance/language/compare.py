@@ -210,10 +210,11 @@ def _tensor_and_other(tensor: TensorValue, other: Any, tolerance: Tolerance | No
     if _bytes_equal(tensor, numbers, kinds):
         return AGREE
     try:
-        wide = np.array(numbers, _wide(kinds)).reshape(shape)
+        # Integers have NumPy choose: one beyond 64 bits becomes an object, which no tensor can hold.
+        wide = np.array(numbers, _dtype_of(kinds) if kinds & {float, complex} else None).reshape(shape)
     except OverflowError:
         return Comparison(False, "wrong")
-    if wide.dtype == object:  # an integer that no tensor can hold
+    if wide.dtype == object:
         return Comparison(False, "wrong")
     array = decode(tensor)
     dtypes = (tensor.dtype, tensor.dtype if array.dtype.kind in "fc" else _dtype_of(kinds))
@@ -270,12 +271,8 @@ def _flatten(value: Any, read: Read, numbers: list[Any]) -> tuple[int, ...] | No
     return (len(sequence[1]), *inner)
 
 
-def _wide(kinds: set[type]) -> Any:
-    """The NumPy dtype that holds such Python numbers; None lets NumPy choose among the integers."""
-    return np.complex128 if complex in kinds else np.float64 if float in kinds else None
-
-
 def _dtype_of(kinds: set[type]) -> str:
+    """The dtype that holds Python numbers of these types."""
     return "complex128" if complex in kinds else "float64" if float in kinds else "int64"
 
 
