@@ -173,6 +173,10 @@ class TorchLike(Engine):
     def find_modes(self) -> tuple[Mode, ...]:
         """Those of SPELLED_MODES that the namespace spells."""
         modes = []
+        inference = self.get("inference_mode")
+        if callable(is_on := self.get("is_inference_mode_enabled")) and callable(inference):
+            # First: leaving inference mode changes grad mode too.
+            modes.append(Mode(is_on, lambda on: inference(on).__enter__(), False))
         for getter, setter, default in SPELLED_MODES:
             get, put = self.get(getter), self.get(setter)
             value = self.get(default) if isinstance(default, str) else default

@@ -51,6 +51,7 @@ def test_reading_the_state_neither_warns_nor_runs_hooks():
 
 
 LEAKS = {
+    "inference mode": "mode = torch.inference_mode()\nmode.__enter__()",
     "grad mode": "torch.set_grad_enabled(False)",
     "default dtype": "torch.set_default_dtype(torch.float64)",
     "anomaly mode": "torch.autograd.set_detect_anomaly(True)",
