@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import linecache
 import marshal
@@ -9,7 +10,6 @@ import sys
 import time
 import traceback
 from itertools import islice
-from types import GeneratorType
 from typing import Any
 
 from conformance.case import Case
@@ -56,10 +56,10 @@ def execute(case: Case, engine: Engine, *, alone: bool = False) -> Outcome:
     except BaseException as error:  # the engine could not be brought to its defaults
         outcome.error = outcome.error or _raised(error, case)
     finally:
-        outcome.printed = surroundings.leave()
         if defaults is not None:
             _settle(engine, outer, defaults, case)
             engine.settled = alone and restored
+        outcome.printed = surroundings.leave()
     return outcome
 
 
@@ -74,8 +74,6 @@ def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings
         if case.given:
             variables.update(_given(case, engine))
         _call(case, recorder, variables, outcome)
-        if "yield" in case.program:
-            _close_generators(variables)
         outcome.random = engine.restore(defaults)
         if defaults.generator is None:  # not shown by the engine: the text has to tell
             outcome.random = not DRAWING.isdisjoint(case.requires)
@@ -84,6 +82,8 @@ def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings
     finally:
         # Functions hold their globals and are held by them; what is left of the program must not outlive it.
         variables.clear()
+        if "yield" in case.program:
+            gc.collect()  # a suspended generator in a cycle would leave its `with` in the middle of a later case
         outcome.observations = recorder.observations
         outcome.missing = tuple(recorder.missing)
 
@@ -100,18 +100,6 @@ def _call(case: Case, recorder: Recorder, variables: dict[str, Any], outcome: Ou
             outcome.error = _raised(error, case)
     finally:
         outcome.seconds = time.perf_counter() - start
-
-
-def _close_generators(variables: dict[str, Any]) -> None:
-    """Ends suspended generators, and with them the blocks that they are in, before the engine's modes are restored."""
-    for value in variables.values():
-        if isinstance(value, GeneratorType):
-            try:
-                value.close()
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                continue  # the program is over: what its generators do at their end is nobody's expectation
 
 
 def _parameters(case: Case, engine: Engine) -> dict[str, Any]:

@@ -14,9 +14,7 @@ from .recorded import WarnedList
 from .values import DEPTH_LIMIT, ITSELF, Reader, key_text
 
 _NOTHING = object()
-_LEFT_OUT = frozenset({FunctionType, type, WarnedList})
-# May be addresses, versions, node names; and subclasses of float, which are kept as what they are.
-_ADDRESSES = (int, str, bytes, float)
+_LEFT_OUT = frozenset({int, str, FunctionType, type, WarnedList})
 
 
 class Leftovers:
@@ -47,8 +45,8 @@ class Leftovers:
         kind = type(value)
         if kind in ITSELF:
             return value
-        if kind in _LEFT_OUT or isinstance(value, _ADDRESSES):
-            return float(value) if isinstance(value, float) else _NOTHING
+        if kind in _LEFT_OUT:
+            return _NOTHING
         if isinstance(value, complex):
             return Number(value.real, value.imag)
         try:

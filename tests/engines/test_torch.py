@@ -40,7 +40,7 @@ def state() -> dict:
         "dual level": torch.autograd.forward_ad._current_level,
         "transforms": _C._functorch.peek_interpreter_stack(),
         "function modes": _C._len_torch_function_stack(),
-        "module hooks": (len(module._global_forward_hooks), module._global_is_full_backward_hook),
+        "module hooks": {n: repr(v) for n, v in vars(module).items() if n.startswith("_global_")},
         "broadcast warning": torch.utils.backcompat.broadcast_warning.enabled,
         "generator": torch.get_rng_state().numpy().tobytes(),
         "filters": warnings.filters[:],
@@ -68,6 +68,12 @@ LEAKS = {
     ),
     "hooks disabled for ever": SUSPENDED.format("torch.autograd.graph.disable_saved_tensors_hooks('no')"),
     "dual level never left": SUSPENDED.format("torch.autograd.forward_ad.dual_level()"),
+    "saved tensors hooks in a cycle": SUSPENDED.format(
+        "torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x)"
+    )
+    + "\nheld.append(held)",
+    "dual level in a cycle": SUSPENDED.format("torch.autograd.forward_ad.dual_level()") + "\nheld.append(held)",
+    "inference mode in a cycle": SUSPENDED.format("torch.inference_mode()") + "\nheld.append(held)",
     "an error inside a transform": "torch.func.grad(lambda x: [][1])(torch.ones(1))",
 }
 
@@ -97,6 +103,59 @@ def test_what_the_user_of_a_process_has_set_is_put_back(engine):
         assert state() == before
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_a_worker_starts_from_the_defaults_whatever_was_before(engine):
+    """Alone in a process the engine is brought to its defaults once, and again after it could not be restored."""
+    probe = case("assert torch.is_grad_enabled() is True")
+    outer = engine.capture()
+    try:
+        engine.settled = False
+        torch.set_grad_enabled(False)
+        assert execute(probe, engine, alone=True).observations[0].agrees
+        restore, tries = engine.restore, []
+
+        def failing(modes, now=None):
+            tries.append(modes)
+            if len(tries) == 1:
+                raise OSError("stuck")
+            return restore(modes, now)
+
+        engine.restore = failing
+        assert execute(case("torch.set_grad_enabled(False)"), engine, alone=True).error.message == "stuck"
+        assert execute(probe, engine, alone=True).observations[0].agrees
+    finally:
+        del engine.restore
+        engine.restore(outer)
+        engine.settled = False
+
+
+def test_a_block_that_is_open_while_the_state_is_read_does_not_reach_it(engine):
+    """The state is read in the default modes: inference mode or a pack hook would see the reading."""
+    end = run("""
+        seen = []
+        def g():
+            with torch.autograd.graph.saved_tensors_hooks(lambda x: seen.append(1.0), lambda x: x):
+                with torch.inference_mode():
+                    yield torch.ones(1)
+        held = g()
+        x = next(held)
+    """, engine)  # fmt: skip
+    assert end.state["seen"].items == ()
+    assert end.state["x"].shape == (1,)
+
+
+def test_the_grad_of_a_plain_non_leaf_is_not_read(engine):
+    """Reading it warns; that of a leaf, and of a tensor that retains its gradient, is read."""
+    x = torch.ones(1, requires_grad=True)
+    y = x * 2
+    y.retain_grad()
+    z = y * 3
+    z.backward()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = [engine.snapshot(tensor).grad is not None for tensor in (x, y, z)]
+    assert found == [True, True, False]
 
 
 def test_reading_leaves_storage_resizable(engine):

@@ -45,6 +45,7 @@ def l(*values: Any) -> Items:  # noqa: E743
         (t([1.0]), l(True), "dtype"),
         (t([1.0, 1.0]), l(1.0, True), "dtype"),
         (t([True], "bool"), t([1], "int64"), "dtype"),
+        (t([True, True], "bool"), l(True, 1), "dtype"),
         (True, 1.0, "dtype"),
         (1, True, "dtype"),
         (True, None, "semantics"),

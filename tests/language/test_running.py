@@ -81,7 +81,12 @@ def test_what_a_case_leaves_behind_does_not_reach_the_next(leak):
 def test_the_process_around_a_case_is_left_as_it_was():
     """Filters, recursion limit and the engine's own modes are those of before."""
     filters, limit, mode = warnings.filters[:], sys.getrecursionlimit(), reference_engine.is_grad_enabled()
-    run("torch.set_grad_enabled(False)")
+
+    def deep(*args, **kwargs):
+        sys.setrecursionlimit(limit + 500)
+        warnings.simplefilter("ignore")
+
+    run("torch.set_grad_enabled(False)\ntorch.zeros(1)", engine(zeros=deep))
     assert (warnings.filters[:], sys.getrecursionlimit(), reference_engine.is_grad_enabled()) == (filters, limit, mode)
 
 
