@@ -11,6 +11,7 @@ from reference_engine.ops import (
     dropout,
     elementwise,
     embedding,
+    filling,
     indexing,
     losses,
     matmul,
@@ -20,16 +21,18 @@ from reference_engine.ops import (
     order,
     padding,
     pooling,
+    positions,
     reductions,
     scatter,
     shapes,
+    splitting,
     types,
 )
 
 operators.install()
 
 __all__ = [
-    "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding",
-    "indexing", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling",
-    "reductions", "scatter", "shapes", "types",
+    "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "filling",
+    "indexing", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling", "positions",
+    "reductions", "scatter", "shapes", "splitting", "types",
 ]  # fmt: skip

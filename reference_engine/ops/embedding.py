@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
-from reference_engine.ops.indexing import add_at
 from reference_engine.ops.kinds import linear
+from reference_engine.ops.positions import add_at
 from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor, wrap
 

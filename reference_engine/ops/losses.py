@@ -210,7 +210,7 @@ def _nll_forward(x: np.ndarray, *, target: np.ndarray, weight: Any, ignore_index
 
 
 def _nll_rule(g: Any, key: Any, spread: Any, x_shape: tuple) -> Any:
-    from reference_engine.ops.indexing import place
+    from reference_engine.ops.positions import place
 
     return place(-g * (wrap(spread) if isinstance(g, Tensor) else spread), key=key, shape=x_shape)
 

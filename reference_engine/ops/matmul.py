@@ -226,7 +226,7 @@ def _einsum_rule(g: Any, index: int, equation: str, inputs: tuple, shapes: tuple
 
 def _to_diagonal(g: Any, full: str, own: str, shape: tuple[int, ...]) -> Any:
     """The transpose of taking a diagonal: letters that stand twice in one operand."""
-    from reference_engine.ops.indexing import put_positions
+    from reference_engine.ops.positions import put_positions
 
     positions = np.einsum(f"{own}->{full}", np.arange(int(np.prod(shape))).reshape(shape))
     return put_positions(g, positions=positions, shape=shape)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
-from reference_engine.ops.indexing import add_at
 from reference_engine.ops.kinds import general
+from reference_engine.ops.positions import add_at
 from reference_engine.ops.reductions import axes_of, kept, restore
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis

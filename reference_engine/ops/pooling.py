@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
-from reference_engine.ops.indexing import put_positions
 from reference_engine.ops.kinds import general, linear
+from reference_engine.ops.positions import put_positions
 from reference_engine.ops.windows import Windows, per_dimension
 from reference_engine.tensor import Tensor
 

@@ -7,15 +7,9 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
-from reference_engine.ops.indexing import (
-    _index_put_forward,
-    _index_put_self,
-    _key,
-    add_at,
-    index_copy_out,
-    put_positions,
-)
+from reference_engine.ops.indexing import _index_put_forward, _index_put_self
 from reference_engine.ops.kinds import constant, general, linear
+from reference_engine.ops.positions import _key, add_at, index_copy_out, put_positions
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor, wrap

@@ -339,14 +339,14 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 def _cat_rule(g: Any, index: int, dim: int, shapes: tuple) -> Any:
-    from reference_engine.ops.indexing import narrow_to
+    from reference_engine.ops.positions import narrow_to
 
     start = sum(s[dim] for s in shapes[:index])
     return narrow_to(g, dim, start, shapes[index][dim])
 
 
 def _stack_rule(g: Any, index: int, dim: int) -> Any:
-    from reference_engine.ops.indexing import select_at
+    from reference_engine.ops.positions import select_at
 
     return select_at(g, dim, index)
 

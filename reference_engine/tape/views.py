@@ -201,7 +201,7 @@ class AsStridedBackward0(_PositionNode):
         self.positions, self.base_shape = _positions(base, view), base._array.shape
 
     def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
-        from reference_engine.ops.indexing import put_positions
+        from reference_engine.ops.positions import put_positions
 
         if gradient is None:
             return (None,)
@@ -246,7 +246,7 @@ class CopySlices(_PositionNode):
             self.inner[0].free()
 
     def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
-        from reference_engine.ops.indexing import put_positions, take_positions
+        from reference_engine.ops.positions import put_positions, take_positions
 
         if gradient is None:
             return (None,) * len(self.edges)

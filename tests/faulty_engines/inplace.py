@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import reference_engine as engine
-from reference_engine.ops import indexing, inplace
+from reference_engine.ops import filling, inplace
 from reference_engine.ops.kinds import Rule
 from reference_engine.tape import saved, views
 from tests.faulty_engines.patching import Patch, fault
@@ -44,7 +44,7 @@ def in_place_saves_the_new_value(p: Patch) -> None:
 @fault("inplace")
 def copy_keeps_the_gradient_of_what_it_overwrote(p: Patch) -> None:
     """copy_ sends the gradient to the overwritten history as well."""
-    p.set(indexing.copy_from, "rules", (Rule(lambda g: g), Rule(lambda g: g)))
+    p.set(filling.copy_from, "rules", (Rule(lambda g: g), Rule(lambda g: g)))
 
 
 @fault("inplace")

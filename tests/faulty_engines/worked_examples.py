@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import reference_engine as engine
-from reference_engine.ops import elementwise, indexing, reductions
+from reference_engine.ops import elementwise, positions, reductions
 from reference_engine.ops.kinds import Rule
 from tests.faulty_engines.patching import Patch, fault
 
@@ -72,7 +72,7 @@ def indexing_spreads_the_gradient(p: Patch) -> None:
             return g.reshape(()).expand(x_shape) if g.numel() == 1 else g.sum().expand(x_shape)
         return np.broadcast_to(np.asarray(g).sum(), x_shape)
 
-    p.set(indexing.select_dim, "rules", (Rule(everywhere),))
+    p.set(positions.select_dim, "rules", (Rule(everywhere),))
 
 
 @fault("worked_examples")

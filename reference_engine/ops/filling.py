@@ -1,0 +1,55 @@
+"""Overwriting: copying into a tensor, filling it. The old values get gradient zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine.ops.inplace import overwrite
+from reference_engine.ops.kinds import general, linear
+from reference_engine.ops.registry import method
+from reference_engine.ops.shapes import mismatch
+from reference_engine.tape.views import check_inplace
+from reference_engine.tensor import Tensor
+
+
+def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+    try:
+        source = np.broadcast_to(v, x.shape)
+    except ValueError:
+        raise mismatch(x.shape, v.shape) from None
+    return np.array(source.real if source.dtype.kind == "c" and x.dtype.kind != "c" else source, x.dtype)
+
+
+copy_from = general("copy", _copied, lambda g: g * 0, lambda g: g,
+                     inputs=("x", "v"), node="CopyBackwards", saved_names=("self", "src"))  # fmt: skip
+_fill = linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: g * 0, node="FillBackward0")
+
+
+@method
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """Overwritten with src's values; gradient goes to src alone. Source: torch.Tensor.copy_."""
+    check_inplace(self)
+    if not isinstance(src, Tensor):
+        raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+    return overwrite(self, lambda alias: copy_from(alias, src))
+
+
+@method
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Overwritten with one value. Source: torch.Tensor.fill_."""
+    check_inplace(self)
+    if isinstance(value, Tensor):
+        return overwrite(self, lambda alias: copy_from(alias, value))
+    return overwrite(self, lambda alias: _fill(alias, value=value))
+
+
+@method
+def zero_(self: Tensor) -> Tensor:
+    """Overwritten with zeros. Source: torch.Tensor.zero_."""
+    check_inplace(self)
+    return overwrite(self, lambda alias: _zero(alias))
+
+
+_zero = linear("zero", lambda x: np.zeros_like(x), lambda g: g * 0)
