@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import warnings
 
 import numpy as np
@@ -74,6 +76,9 @@ LEAKS = {
     + "\nheld.append(held)",
     "dual level in a cycle": SUSPENDED.format("torch.autograd.forward_ad.dual_level()") + "\nheld.append(held)",
     "inference mode in a cycle": SUSPENDED.format("torch.inference_mode()") + "\nheld.append(held)",
+    "dual level entered by hand": "torch.autograd.forward_ad.dual_level().__enter__()",
+    "saved tensors hooks entered by hand": "graph = torch.autograd.graph\n"
+    "graph.saved_tensors_hooks(lambda x: x, lambda x: x).__enter__()",
     "an error inside a transform": "torch.func.grad(lambda x: [][1])(torch.ones(1))",
 }
 
@@ -103,6 +108,15 @@ def test_what_the_user_of_a_process_has_set_is_put_back(engine):
         assert state() == before
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_nothing_of_a_case_runs_later(engine, monkeypatch):
+    """A generator suspended in a cycle is ended within its own case: it does not fail in the middle of another."""
+    failures = []
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)
+    run(LEAKS["dual level in a cycle"], engine)
+    gc.collect()
+    assert failures == []
 
 
 def test_a_worker_starts_from_the_defaults_whatever_was_before(engine):

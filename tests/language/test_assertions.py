@@ -43,6 +43,8 @@ from tests.language.programs import agreed, run
         ("2 in [1, 2]", True),
         ("3 not in [1, 2]", True),
         ("3 in [1, 2]", False),
+        ("torch.ones(2) in [[2.0, 2.0], [1.0, 1.0]]", True),  # as == compares, where Python's own would be ambiguous
+        ("torch.ones(2) not in (None, [1.0, 2.0])", True),
     ],
 )
 def test_what_agrees(claim, holds):

@@ -121,8 +121,9 @@ def test_an_interrupt_passes_through():
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run("torch.zeros(1)", engine(zeros=interrupt))
+    for program in ("torch.zeros(1)", "assert torch.zeros(1) == [0.0]", "with raises(Exception):\n    torch.zeros(1)"):
+        with pytest.raises(KeyboardInterrupt):
+            run(program, engine(zeros=interrupt))
 
 
 def test_what_an_engine_prints_does_not_reach_standard_output(capsys):
@@ -231,3 +232,15 @@ def test_garbage_is_compared_and_kept_as_plain_data(garbage):
     end = run("x = torch.zeros(1)\nassert x == [0.0]\nheld = [x]", engine(zeros=lambda *a, **k: garbage))
     assert [o.agrees for o in end.observations] == [False]
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(end), type=Outcome).case == end.case
+
+
+def test_mathematics_is_read_only():
+    """`math` gives numbers and functions; a program can neither change it nor reach a module through it."""
+    from conformance.language.words import Mathematics
+
+    mathematics = Mathematics()
+    assert mathematics.cos(0.0) == 1.0
+    with pytest.raises(AttributeError):
+        mathematics.__loader__
+    with pytest.raises(AttributeError):
+        mathematics.pi = 3.0
