@@ -25,6 +25,19 @@ class Described(Base):
     _inference: bool
 
     @property
+    def _memory(self) -> np.ndarray:
+        """The array as it is stored. A lazily conjugated tensor is read differently."""
+        return self._array
+
+    def _write(self, values: np.ndarray) -> None:
+        """Overwrites the elements."""
+        self._array[...] = values
+
+    def is_conj(self) -> bool:
+        """Whether it is a view that conjugates lazily. Source: torch.is_conj."""
+        return False
+
+    @property
     def dtype(self) -> dtypes.dtype:
         return dtypes.FROM_NUMPY[self._array.dtype]
 
@@ -78,24 +91,24 @@ class Described(Base):
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps between neighbours along each dimension, in elements."""
-        steps = tuple(s // self._array.dtype.itemsize for s in self._array.strides)
+        steps = tuple(s // self._memory.dtype.itemsize for s in self._memory.strides)
         return steps if dim is None else steps[dim]
 
     def storage_offset(self) -> int:
         """Distance of the first element from the storage's start, in elements."""
-        return (self.data_ptr() - memory_start(self._array)) // max(self._array.dtype.itemsize, 1)
+        return (self.data_ptr() - memory_start(self._memory)) // max(self._memory.dtype.itemsize, 1)
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
         """Whether the elements lie in C order without gaps."""
-        return bool(self._array.flags.c_contiguous)
+        return bool(self._memory.flags.c_contiguous)
 
     def data_ptr(self) -> int:
         """The address of the first element."""
-        return self._array.__array_interface__["data"][0]
+        return self._memory.__array_interface__["data"][0]
 
     def untyped_storage(self) -> Storage:
         """The memory that the tensor and its views share."""
-        return Storage(self._array)
+        return Storage(self._memory)
 
     def is_floating_point(self) -> bool:
         """Whether the dtype is a floating point type."""

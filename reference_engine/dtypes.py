@@ -26,6 +26,8 @@ class dtype:
         self.name, self.numpy, self.category = name, np.dtype(numpy_type), category
         self.itemsize = self.numpy.itemsize
 
+    is_narrow = False  # whether values are kept in a wider NumPy type
+
     @property
     def is_floating_point(self) -> bool:
         return self.category == FLOATING

@@ -55,22 +55,35 @@ class Size(tuple):
         return f"torch.Size([{', '.join(map(str, self))}])"
 
 
-def memory_start(array: np.ndarray) -> int:
-    """The address where the memory behind an array starts."""
+def owner_of(array: np.ndarray) -> np.ndarray:
+    """The array that owns the memory which `array` is a view of."""
     owner: Any = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
-    return owner.__array_interface__["data"][0]
+    return owner
+
+
+def memory_start(array: np.ndarray) -> int:
+    """The address where the memory behind an array starts."""
+    return owner_of(array).__array_interface__["data"][0]
+
+
+def storage_elements(array: np.ndarray) -> np.ndarray:
+    """All of the memory behind an array, as one row of elements of its type."""
+    row = owner_of(array).ravel(order="K")
+    return row if row.dtype is array.dtype else row.view(array.dtype)
+
+
+def restride(array: np.ndarray, shape: Any, strides: Any, offset: int) -> np.ndarray:
+    """A view of the memory behind an array: strides and offset in bytes, counted from the memory's start."""
+    return np.ndarray(shape, array.dtype, storage_elements(array), offset, strides)
 
 
 class Storage:
     """The memory behind a tensor. Source: torch.UntypedStorage."""
 
     def __init__(self, array: np.ndarray) -> None:
-        owner: Any = array
-        while isinstance(owner.base, np.ndarray):
-            owner = owner.base
-        self._owner = owner
+        self._owner = owner_of(array)
 
     def data_ptr(self) -> int:
         """The address of the first byte."""

@@ -24,7 +24,7 @@ def show(tensor: Tensor) -> str:
     if array.size == 0 and array.ndim != 1:
         extras.append(f"size={tuple(array.shape)}")
     if tensor._edge is not None:
-        extras.append(f"grad_fn=<{tensor._edge[0].name()}>")
+        extras.append(f"grad_fn=<{type(tensor._edge[0]).__name__}>")
     elif tensor._tracked:
         extras.append("requires_grad=True")
     name = "Parameter containing:\ntensor" if type(tensor).__name__ == "Parameter" else "tensor"

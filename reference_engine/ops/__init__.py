@@ -26,6 +26,7 @@ from reference_engine.ops import (
     scatter,
     shapes,
     splitting,
+    strided,
     types,
 )
 
@@ -34,5 +35,5 @@ operators.install()
 __all__ = [
     "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "filling",
     "indexing", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling", "positions",
-    "reductions", "scatter", "shapes", "splitting", "types",
+    "reductions", "scatter", "shapes", "splitting", "strided", "types",
 ]  # fmt: skip

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
-from reference_engine.ops.kinds import general
+from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.registry import both, function
-from reference_engine.tensor import Tensor
+from reference_engine.tape.saved import type_name
+from reference_engine.tensor import Tensor, new, wrap
 
 
 def _imaginary(g: Any) -> Any:
@@ -28,29 +29,131 @@ def _imag_part(g: Any) -> Any:
     return imag_op(g) if isinstance(g, Tensor) else np.imag(g)
 
 
+def _reals(x: np.ndarray) -> np.ndarray:
+    return x[..., None].view(x.real.dtype)
+
+
+def _complexes(x: np.ndarray) -> np.ndarray:
+    return x.view(np.result_type(x.dtype, np.complex64) if x.dtype != np.float64 else np.complex128)[..., 0]
+
+
 # fmt: off
-conj_op    = general("conj",    np.conj,                      lambda g: conj_op(g) if isinstance(g, Tensor) else np.conj(g), inputs=("x",), holomorphic=False, node="ConjBackward0")
+conj_copy  = general("conj_physical", np.conj,                lambda g: conjugated(g), inputs=("x",), holomorphic=False)
 real_op    = general("real",    lambda x: x.real,             lambda g: g, view=True, holomorphic=False, node="RealBackward0")
 imag_op    = general("imag",    lambda x: x.imag,             lambda g: _imaginary(g), view=True, holomorphic=False, node="ImagBackward0")
+pairs_view   = general("view_as_real",    _reals,             lambda g: as_complex(g), view=True, holomorphic=False)
+complex_view = general("view_as_complex", _complexes,         lambda g: as_reals(g), view=True, holomorphic=False)
 complex_op = general("complex", lambda re, im: re + 1j * im,  lambda g: _real_part(g), lambda g: _imag_part(g), holomorphic=False, node="ComplexBackward0")
 # fmt: on
 
 
+class ConjTensor(Tensor):
+    """What conj() gives: a view whose memory holds the conjugate. It is conjugated when read and when written."""
+
+    _stored: np.ndarray
+
+    @property  # type: ignore[override]
+    def _array(self) -> np.ndarray:
+        return np.conj(self._stored)
+
+    @_array.setter
+    def _array(self, values: np.ndarray) -> None:
+        self._stored = np.conj(values)
+
+    @property
+    def _memory(self) -> np.ndarray:
+        return self._stored
+
+    def _write(self, values: np.ndarray) -> None:
+        self._stored[...] = np.conj(values)
+
+    def is_conj(self) -> bool:
+        return True
+
+    def detach(self) -> Tensor:
+        self._version_counter()
+        result = lazily_conjugated(self._stored)
+        result._counter = self._counter
+        return result
+
+
+def lazily_conjugated(stored: np.ndarray) -> ConjTensor:
+    """A tensor that reads as the conjugate of `stored`."""
+    result = new(ConjTensor)
+    result._stored = stored
+    result._edge = result._counter = None
+    result._tracked = False
+    return result
+
+
+class Conjugation(Operator):
+    """conj: no value is computed; the result is a view that reads the memory conjugated. Its own transpose."""
+
+    def __call__(self, *inputs: Any, **params: Any) -> Any:
+        (x,) = inputs
+        if not isinstance(x, Tensor):
+            return np.conj(x)
+        out = wrap(x._stored) if isinstance(x, ConjTensor) else lazily_conjugated(x._array)
+        self.record(inputs, params, (out,))
+        return out
+
+
+conj_op = Conjugation("conj", lambda x: np.conj(x), (lambda g: conjugated(g),), view=True, holomorphic=False)
+
+
+def view_of_conjugate(op: Operator, x: ConjTensor, params: dict[str, Any]) -> Any:
+    """A view of a lazily conjugated tensor: the same view of its memory, conjugated as lazily."""
+    results = op.forward(x._stored, **params)
+    outs = tuple(map(lazily_conjugated, results if isinstance(results, tuple) else (results,)))
+    op.record((x,), params, outs)
+    return outs if isinstance(results, tuple) else outs[0]
+
+
+def conjugated(g: Any) -> Any:
+    """The conjugate of a gradient, array or tensor; a real one itself."""
+    return conj(g) if isinstance(g, Tensor) else np.conj(g)
+
+
+def as_reals(g: Any) -> Any:
+    """A complex array or tensor as pairs of real numbers along a new last dimension."""
+    return view_as_real(resolve_conj(g)) if isinstance(g, Tensor) else _reals(np.asarray(g))
+
+
+def as_complex(g: Any) -> Any:
+    """Pairs of real numbers along the last dimension as complex numbers."""
+    return view_as_complex(g.contiguous()) if isinstance(g, Tensor) else _complexes(np.ascontiguousarray(g))
+
+
 @both
 def conj(input: Tensor) -> Tensor:
-    """The complex conjugate; a real tensor itself. Source: torch.conj."""
+    """The complex conjugate, a view that conjugates when read; a real tensor itself. Source: torch.conj."""
     return conj_op(input) if input.is_complex() else input
 
 
 registry.word("conj", np.conj, conj)
-registry.publish("conj_physical", conj)
-registry.publish("resolve_conj", lambda input: input)
+
+
+@both
+def conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate in memory of its own. Source: torch.conj_physical."""
+    return conj_copy(input) if input.is_complex() else input
+
+
+@both
+def resolve_conj(input: Tensor) -> Tensor:
+    """A lazily conjugated tensor as one whose memory holds its values; others themselves. Source: torch.resolve_conj."""
+    return input.clone() if input.is_conj() else input
+
+
+registry.publish("is_conj", lambda input: input.is_conj(), method=False)
 
 
 @function
 def real(input: Tensor) -> Tensor:
-    """The real part, a view. Source: torch.real."""
-    return real_op(input) if input.is_complex() else input
+    """The real part, a view; a real tensor itself. Source: torch.real."""
+    if not input.is_complex():
+        return input
+    return real_op(conj(input) if input.is_conj() else input)
 
 
 @function
@@ -58,7 +161,34 @@ def imag(input: Tensor) -> Tensor:
     """The imaginary part, a view. Source: torch.imag."""
     if not input.is_complex():
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-    return imag_op(input)
+    return -imag_op(conj(input)) if input.is_conj() else imag_op(input)
+
+
+@function
+def view_as_real(input: Tensor) -> Tensor:
+    """A view of a complex tensor as pairs of real numbers along a new last dimension. Source: torch.view_as_real."""
+    if not input.is_complex():
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    if input.is_conj():
+        raise RuntimeError("view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so "
+                           "you can view it as real, use self.resolve_conj(); however, be warned that the resulting tensor "
+                           "will NOT alias the original.")  # fmt: skip
+    return pairs_view(input)
+
+
+@function
+def view_as_complex(input: Tensor) -> Tensor:
+    """A view of pairs of real numbers along the last dimension as complex ones. Source: torch.view_as_complex."""
+    if input._array.dtype.kind != "f":
+        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of "
+                           f"scalar type: {type_name(input.dtype)[:-6]}")  # fmt: skip
+    if input._array.ndim == 0:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if input._array.shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    if input.stride(-1) != 1:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    return complex_view(input)
 
 
 @function
@@ -69,5 +199,26 @@ def complex(real: Tensor, imag: Tensor) -> Tensor:
 
 registry.methods["real"] = property(real)
 registry.methods["imag"] = property(imag)
-registry.methods["H"] = property(lambda self: conj(self.t()))
-registry.methods["mH"] = property(lambda self: conj(self.mT))
+
+
+@both
+def adjoint(input: Tensor) -> Tensor:
+    """The conjugate transpose of the last two dimensions, a view. Source: torch.adjoint."""
+    return conj(input.transpose(-2, -1))
+
+
+def _hermitian(self: Tensor) -> Tensor:
+    if self._array.ndim not in (0, 2):
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self._array.ndim}-D tensor."
+                           + (" For batches of matrices, consider using tensor.mH" if self._array.ndim > 2 else ""))  # fmt: skip
+    return conj(self.t())
+
+
+def _batched_hermitian(self: Tensor) -> Tensor:
+    if self._array.ndim == 1:
+        raise RuntimeError("tensor.mH is only supported on matrices or batches of matrices. Got 1-D tensor.")
+    return adjoint(self) if self._array.ndim else conj(self)
+
+
+registry.methods["H"] = property(_hermitian)
+registry.methods["mH"] = property(_batched_hermitian)

@@ -42,7 +42,7 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape "
                            f"{list(result.shape)}")  # fmt: skip
     _keep_old_value(result, alias)
-    target._array[...] = result._array
+    target._write(result._array)
     target._bump_version()
     _own_saved_output(result, target)
     rebase(target, result)

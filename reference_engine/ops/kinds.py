@@ -176,6 +176,10 @@ class Operator:
         else:
             result = self.forward(*inputs, **params)
             return result[0] if self.aux and len(self.outputs) == 1 else result
+        if self.view and inputs[0].is_conj():
+            from reference_engine.ops.complex import view_of_conjugate
+
+            return view_of_conjugate(self, inputs[0], params)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
         return self.finish(inputs, params, self.forward(*arrays, **params))
 

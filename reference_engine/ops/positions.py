@@ -14,9 +14,15 @@ from reference_engine.tensor import Tensor
 
 
 def _put(g: np.ndarray, *, positions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    flat = np.zeros(int(np.prod(shape)), np.asarray(g).dtype)
+    # A position of -1 is outside: it falls into a cell behind the last, which is dropped.
+    flat = np.zeros(int(np.prod(shape)) + 1, np.asarray(g).dtype)
     np.add.at(flat, positions.ravel(), np.broadcast_to(g, positions.shape).ravel())
-    return flat.reshape(shape)
+    return flat[:-1].reshape(shape)
+
+
+def _take(x: np.ndarray, *, positions: np.ndarray) -> np.ndarray:
+    taken = np.asarray(x).reshape(-1)[positions]
+    return np.where(positions < 0, taken.dtype.type(0), taken) if positions.size and positions.min() < 0 else taken
 
 
 def _pad(g: np.ndarray, *, key: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -37,8 +43,7 @@ def _key(dim: int, part: Any) -> tuple:
 
 # fmt: off
 #                     value                                                         transpose
-take_positions = linear("take_positions",
-                      lambda x, *, positions: np.asarray(x).reshape(-1)[positions], lambda g, positions, x_shape: put_positions(g, positions=positions, shape=x_shape), node="TakeBackward0")
+take_positions = linear("take_positions", _take,                                    lambda g, positions, x_shape: put_positions(g, positions=positions, shape=x_shape), node="TakeBackward0")
 put_positions  = linear("put_positions", _put,                                      lambda g, positions: take_positions(g, positions=positions), inputs=("x",), node="PutBackward0")
 place          = linear("place", _pad,                                              lambda g, key: take_key(g, key=key), inputs=("x",), node="SliceBackward0")
 take_key       = linear("take_key", lambda x, *, key: x[key],                       lambda g, key, x_shape: place(g, key=key, shape=x_shape), view=True, node="SliceBackward0")

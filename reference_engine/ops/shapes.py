@@ -139,22 +139,6 @@ def reshape(input: Tensor, *shape: Any) -> Tensor:
 
 
 @method
-def view(self: Tensor, *shape: Any) -> Tensor:
-    """The same memory in another shape. Source: torch.Tensor.view."""
-    from reference_engine.dtypes import dtype
-
-    if len(shape) == 1 and isinstance(shape[0], dtype):
-        raise NotImplementedError("view(dtype) is not implemented by the reference engine yet")
-    return view_as_shape(self, shape=infer_size(dims_of(shape), self._array.size))
-
-
-@method
-def view_as(self: Tensor, other: Tensor) -> Tensor:
-    """A view in another tensor's shape."""
-    return view(self, *other._array.shape)
-
-
-@method
 def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     """Another tensor's shape."""
     return reshape(self, *other._array.shape)

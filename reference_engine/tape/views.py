@@ -12,10 +12,9 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from reference_engine.state import state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
+from reference_engine.tape.region import Region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,8 +123,7 @@ def rebase(target: Tensor, result: Tensor) -> None:
     else:
         if result._edge is None and not base.requires_grad:
             return
-        positions = _positions(base, target)
-        node = CopySlices(base, target, positions, result._edge)
+        node = CopySlices(base, target, result._edge)
         if state.anomaly:
             from reference_engine.tape.anomaly import remember
 
@@ -160,25 +158,10 @@ def renew_views(base: Tensor) -> None:
             view._edge = (maker, 0)
 
 
-def _positions(base: Tensor, view: Tensor) -> np.ndarray:
-    """For each element of `view`, the flat (C order) position of that element in `base`."""
-    array, inner = base._array, view._array
-    item = array.dtype.itemsize
-    spread = sum((n - 1) * abs(s) // item for n, s in zip(array.shape, array.strides, strict=True)) + 1
-    memory = np.full(spread, -1)
-    steps = [s // item * memory.itemsize for s in array.strides]
-    placed = np.lib.stride_tricks.as_strided(memory, array.shape, steps)
-    placed[...] = np.arange(array.size).reshape(array.shape)
-    offset = (view.data_ptr() - base.data_ptr()) // item
-    steps = [s // item * memory.itemsize for s in inner.strides]
-    return np.array(np.lib.stride_tricks.as_strided(memory[offset:], inner.shape, steps))
+class _RegionNode(Node):
+    """A node that maps between a base and the region that a view shows."""
 
-
-class _PositionNode(Node):
-    """A node that maps between a base and the positions that a view holds."""
-
-    positions: np.ndarray
-    base_shape: tuple[int, ...]
+    region: Region
 
     def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
         return self.apply(grads[0], needed, recorded=False)
@@ -191,21 +174,17 @@ class _PositionNode(Node):
         raise NotImplementedError
 
 
-class AsStridedBackward0(_PositionNode):
+class AsStridedBackward0(_RegionNode):
     """The history of a view whose base was changed after it was taken."""
 
     def __init__(self, base: Tensor, view: Tensor, edge: Edge) -> None:
         self.sequence_number = next_sequence_number()
         self.edges = (edge,)
         self.shape, self.dtype = view._array.shape, view._array.dtype
-        self.positions, self.base_shape = _positions(base, view), base._array.shape
+        self.region = Region(base, view)
 
     def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
-        from reference_engine.ops.positions import put_positions
-
-        if gradient is None:
-            return (None,)
-        return (put_positions(gradient, positions=self.positions, shape=self.base_shape),)
+        return (None if gradient is None else self.region.put(gradient),)
 
 
 class Overridden(Node):
@@ -228,29 +207,30 @@ class Overridden(Node):
     arrays = tensors
 
 
-class CopySlices(_PositionNode):
+class CopySlices(_RegionNode):
     """The history of a base after a view of it was changed in place by the operator behind `inner`.
 
     Inputs: the base as it was, then the operator's other inputs.
     """
 
-    def __init__(self, base: Tensor, view: Tensor, positions: np.ndarray, inner: Edge | None) -> None:
+    def __init__(self, base: Tensor, view: Tensor, inner: Edge | None) -> None:
         self.sequence_number = next_sequence_number()
         self.inner = inner
         self.edges = (edge_of(base), *(inner[0].edges[1:] if inner is not None else ()))
         self.shape, self.dtype = base._array.shape, base._array.dtype
-        self.positions, self.base_shape, self.view_shape = positions, base._array.shape, view._array.shape
+        self.region = Region(base, view)
+
+    def name(self) -> str:
+        return "torch::autograd::CopySlices"
 
     def free(self) -> None:
         if self.inner is not None:
             self.inner[0].free()
 
     def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
-        from reference_engine.ops.positions import put_positions, take_positions
-
         if gradient is None:
             return (None,) * len(self.edges)
-        inside = take_positions(gradient, positions=self.positions)
+        inside = self.region.take(gradient)
         results: tuple = (None,)
         if self.inner is not None:
             node, nr = self.inner
@@ -259,7 +239,7 @@ class CopySlices(_PositionNode):
             results = node.tensors(grads, wanted) if recorded else node.arrays(grads, wanted)
         if not needed[0]:
             return (None, *results[1:])
-        outside = gradient - put_positions(inside, positions=self.positions, shape=self.base_shape)
+        outside = gradient - self.region.put(inside)
         if results[0] is not None:
-            outside = outside + put_positions(results[0], positions=self.positions, shape=self.base_shape)
+            outside = outside + self.region.put(results[0])
         return (outside, *results[1:])
