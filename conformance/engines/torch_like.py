@@ -8,6 +8,8 @@ overrides that one method. Nothing here computes with tensors, runs hooks, or ch
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -181,8 +183,18 @@ class TorchLike(Engine):
             get, put = self.get(getter), self.get(setter)
             value = self.get(default) if isinstance(default, str) else default
             if callable(get) and callable(put) and value is not None:
-                modes.append(Mode(get, put, value))
+                modes.append(
+                    Mode(get, partial(self._set_grad_mode, put) if getter == "is_grad_enabled" else put, value)
+                )
         return tuple(modes)
+
+    def _set_grad_mode(self, put: Callable[[bool], Any], on: bool) -> None:
+        """By `set_grad_enabled`; by entering a block where an engine's works as a block only, which is a fault of its
+        own that must not make other cases fail."""
+        put(on)
+        block = self.get("enable_grad" if on else "no_grad")
+        if callable(block) and self.namespace.is_grad_enabled() is not on:
+            block().__enter__()
 
     def generator_state(self) -> Any:
         """The state of the engine's own generator, None where the engine does not show it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -89,6 +90,24 @@ def test_modes_are_captured_and_put_back(engine):
     torch.set_default_dtype(torch.float64)
     assert torch.rand(1).tolist() == drawn.tolist()
     engine.restore(before)
+
+
+def test_an_engine_whose_set_grad_enabled_is_faulty_is_restored_all_the_same():
+    """A fault of its own must not make the cases fail that come later."""
+
+    class Waits(contextlib.nullcontext):
+        def __init__(self, mode):
+            super().__init__()
+
+    names = {n: getattr(reference_engine, n) for n in dir(reference_engine) if not n.startswith("__")}
+    faulty = TorchLike(SimpleNamespace(**{**names, "set_grad_enabled": Waits}))
+    before = faulty.capture()
+    try:
+        reference_engine.set_grad_enabled(False)
+        faulty.restore(before)
+        assert reference_engine.is_grad_enabled() is True
+    finally:
+        reference_engine.set_grad_enabled(True)
 
 
 def test_what_is_spelled_is_known_by_path():
