@@ -27,6 +27,7 @@ class State(threading.local):
     inference = False
     anomaly = False
     anomaly_check_nan = True
+    before_write: Callable[[Any], None] | None = None  # told of tensors that are about to be changed in place
     backward: Any = None  # the pass that this thread is running, the innermost one
     evaluating: Any = None  # under anomaly detection: the node whose rule is running
     multithreading = True
@@ -54,6 +55,7 @@ class Process:
     """What holds for the whole process."""
 
     default_dtype: dtype | None = None
+    narrow_types: bool = False  # whether an array of a type that NumPy has not was ever made
     warn_always: bool = False
     anomaly: bool = False  # what threads that start now begin with
     anomaly_check_nan: bool = True

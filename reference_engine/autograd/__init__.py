@@ -17,9 +17,10 @@ from reference_engine.autograd.grad_mode import (
 )
 from reference_engine.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from reference_engine.autograd.variable import Variable, variable
+from reference_engine.tape.handle import SavedTensor
 
 __all__ = [
-    "Function", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "functional",
+    "Function", "GradcheckError", "SavedTensor", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "functional",
     "grad", "grad_mode",
     "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_multithreading_enabled", "is_view_replay_enabled",
     "no_grad", "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled", "variable",

@@ -14,6 +14,7 @@ import numpy as np
 
 from reference_engine.state import state
 from reference_engine.tape.anomaly import remember
+from reference_engine.tape.handle import SavedTensor
 from reference_engine.tape.node import Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, Saved, read_tensor
 from reference_engine.tape.views import ViewInfo, check_inplace, link_views, rebase
@@ -73,6 +74,22 @@ class FunctionNode(Node, FunctionCtx):
         return tuple(read_tensor(entry, self, edge) for entry, edge in self._saved)
 
     saved_variables = saved_tensors
+
+    @property
+    def _raw_saved_tensors(self) -> tuple[SavedTensor, ...]:
+        """A handle per saved tensor, through which it gets hooks of its own."""
+        if self._saved is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        return tuple(SavedTensor.of(self, index) for index in range(len(self._saved)))
+
+    def saved_entry(self, index: int) -> Any:
+        """A saved entry as it is kept; FREED once the graph was freed."""
+        return FREED if self._saved is FREED else self._saved[index][0]
+
+    def replace_saved(self, index: int, entry: Any) -> None:
+        """Puts another entry in the place of `index`."""
+        edge = self._saved[index][1]
+        self._saved = (*self._saved[:index], (entry, edge), *self._saved[index + 1 :])
 
     def free(self) -> None:
         if self._saved:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from reference_engine.autograd.mutation import allow_mutation_on_saved_tensors
 from reference_engine.autograd.multi_grad import register_multi_grad_hook
 from reference_engine.state import state
 from reference_engine.tape.node import Node, edge_of
@@ -46,12 +47,14 @@ class saved_tensors_hooks:
     """`pack` is given each tensor that is saved, `unpack` what it returned. Source: graph.saved_tensors_hooks."""
 
     def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
-        self.hooks = (pack_hook, unpack_hook)
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
 
     def __enter__(self) -> None:
         if state.saved_tensor_hooks_disabled is not None:
             raise RuntimeError(state.saved_tensor_hooks_disabled)
-        state.saved_tensor_hooks = (*state.saved_tensor_hooks, self.hooks)
+        if not callable(self.pack_hook) or not callable(self.unpack_hook):
+            raise TypeError("saved_tensors_hooks(): pack_hook and unpack_hook must be callable")
+        state.saved_tensor_hooks = (*state.saved_tensor_hooks, (self.pack_hook, self.unpack_hook))
         state.refresh()
 
     def __exit__(self, *exc: object) -> None:
@@ -60,10 +63,17 @@ class saved_tensors_hooks:
 
 
 class save_on_cpu(saved_tensors_hooks):
-    """Keeps saved tensors as copies in main memory. Source: torch.autograd.graph.save_on_cpu."""
+    """Keeps saved tensors in main memory, where this engine's are anyway: packed is (device, the same memory).
 
-    def __init__(self, pin_memory: bool = False, device_type: str = "cpu") -> None:
-        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+    Pinned memory, which only an accelerator makes sense of, is a copy. Source: torch.autograd.graph.save_on_cpu.
+    """
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        def pack(tensor: Tensor) -> tuple[Any, Tensor]:
+            kept = tensor.detach()  # without history: an output's would hold its own node
+            return tensor.device, kept.clone() if pin_memory else kept.cpu()
+
+        super().__init__(pack, lambda packed: packed[1].to(packed[0]))
 
 
 @contextmanager
@@ -88,7 +98,7 @@ def set_override_stale_capture_stream(enabled: bool) -> None:
 
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
     "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks", "set_override_stale_capture_stream",
     "set_warn_on_accumulate_grad_stream_mismatch",
 ]  # fmt: skip

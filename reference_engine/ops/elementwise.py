@@ -14,7 +14,7 @@ from scipy import special
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.elementwise_kind import elementwise
+from reference_engine.ops.elementwise_kind import _into, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, constant, general
 from reference_engine.ops.registry import both
@@ -205,8 +205,7 @@ pow_number = general(
 @both
 def pow(input: Any, exponent: Any, *, out: Any = None) -> Tensor:
     """input ** exponent. Source: torch.pow."""
-    result = power(input, exponent)
-    return result if out is None else out.resize_as_written(result)
+    return _into(power(input, exponent), out)
 
 
 def power(x: Any, exponent: Any) -> Any:

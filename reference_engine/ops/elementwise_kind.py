@@ -15,7 +15,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.inplace import in_place
+from reference_engine.ops.inplace import in_place, write_out
 from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_at, _tensor_at, camel, conj, is_complex
 from reference_engine.state import state
 from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
@@ -190,11 +190,16 @@ class Elementwise(Operator):
             common = dtypes.get_default_dtype()
         return common.numpy
 
+    def narrow_type(self, inputs: tuple) -> Any:
+        """The promoted type, where it is narrow."""
+        common = dtypes.of_numpy(self.common_dtype(inputs))
+        return common if common.is_narrow else None
+
     def prepare(self, x: Any, common: np.dtype) -> Any:
         """An input as an array (or NumPy scalar) of the common type; where's condition stays what it is."""
         if isinstance(x, Tensor):
             array = x._array
-            return array if array.dtype is common else array.astype(common)
+            return array if array.dtype is common else array.astype(common)  # widening: exact
         if isinstance(x, NUMBERS):
             return common.type(x)
         return np.asarray(x)
@@ -353,4 +358,4 @@ def _into(result: Any, out: Tensor | None) -> Any:
     if state.grad_enabled and (out.requires_grad or result.requires_grad):
         raise RuntimeError("functions with out=... arguments don't support automatic differentiation, but one of the "
                            "arguments requires grad.")  # fmt: skip
-    return out.resize_as_written(result)
+    return write_out(out, result)

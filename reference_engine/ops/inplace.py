@@ -6,10 +6,13 @@ node x's own. What the rules need of x's old value is a copy taken before the wr
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine import dtypes
+from reference_engine.state import state
 from reference_engine.tape.saved import Saved
 from reference_engine.tape.views import check_inplace, rebase
 from reference_engine.tensor import Tensor
@@ -35,24 +38,57 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     alias._counter = None
     alias._edge, alias._tracked = target._edge, target._tracked
     alias._accumulator = target._accumulator
+    if state.saved_tensor_hooks:
+        alias._array = np.array(alias._array)  # a hook may keep what is saved: it must not be overwritten
     result = compute(alias)
     if result.dtype.category > target.dtype.category:
-        raise RuntimeError(f"result type {_type(result)} can't be cast to the desired output type {_type(target)}")
+        names = dtypes.type_name(result.dtype), dtypes.type_name(target.dtype)
+        raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
     if result.shape != target.shape:
         raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape "
                            f"{list(result.shape)}")  # fmt: skip
     _keep_old_value(result, alias)
-    target._write(result._array)
+    about_to_write(target)
+    written = result._array
+    target._write(
+        written if dtypes.same(written.dtype, target._array.dtype) else dtypes.converted(written, target._array.dtype)
+    )
     target._bump_version()
     _own_saved_output(result, target)
     rebase(target, result)
     return target
 
 
-def _type(tensor: Tensor) -> str:
-    names = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long", "int32": "Int", "bool": "Bool",
-             "complex64": "ComplexFloat", "complex128": "ComplexDouble"}  # fmt: skip
-    return names.get(tensor.dtype.name, tensor.dtype.name)
+def about_to_write(target: Tensor) -> None:
+    """Tells who wants to know that the memory of `target` is going to be overwritten."""
+    if state.before_write is not None:
+        state.before_write(target)
+
+
+def write_out(out: Tensor, result: Tensor) -> Tensor:
+    """Writes a result into an `out=` argument, resized where its shape differs; autograd is not told.
+
+    Source: torch docs, "out" arguments; resizing a tensor that holds elements warns.
+    """
+    if result.dtype.category > out.dtype.category:
+        names = dtypes.type_name(result.dtype), dtypes.type_name(out.dtype)
+        raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
+    written = result._array
+    if not dtypes.same(written.dtype, out._array.dtype):
+        written = dtypes.converted(written, out._array.dtype)
+    about_to_write(out)
+    if result.shape == out.shape:
+        out._write(written)
+    else:
+        if out._array.size:
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, which "
+                          f"does not match the required output shape {list(result.shape)}. This behavior is deprecated, "
+                          "and in a future PyTorch release outputs will not be resized unless they have zero elements. "
+                          "You can explicitly reuse an out tensor t by resizing it, inplace, to zero elements with "
+                          "t.resize_(0).", UserWarning, stacklevel=4)  # fmt: skip
+        out._array = written
+    out._bump_version()
+    return out
 
 
 def _keep_old_value(result: Tensor, alias: Tensor) -> None:
@@ -69,7 +105,7 @@ def _own_saved_output(result: Tensor, target: Tensor) -> None:
     if result._edge is None:
         return
     node, nr = result._edge
-    if target._array.dtype != result._array.dtype and node.outputs == 1:
+    if not dtypes.same(target._array.dtype, result._array.dtype) and node.outputs == 1:
         node.dtype = target._array.dtype
     saved = getattr(node, "saved", ())
     if isinstance(saved, tuple) and saved:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine.ops import registry
-from reference_engine.state import state
+from reference_engine.state import process, state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
-from reference_engine.tape.saved import FREED, FREED_MESSAGE, Saved, read_array, read_tensor, save_input, save_output
+from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, read_array, read_tensor, save_input, save_output
 from reference_engine.tensor import Tensor, mark_inference, wrap
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Values(dict):
             value = node.shapes[op.position[name[:-6]]]
         elif name in op.outputs:
             value = self.read(node, len(node.edges) + op.outputs.index(name))
+        elif name in node.packed:
+            value = read_array(node.packed[name], node)
         else:
             raise KeyError(f"{op.name}: a rule asks for {name!r}, which is no input, output, parameter or auxiliary")
         self[name] = value
@@ -82,6 +84,7 @@ class OpNode(Node):
     op: Operator  # a class attribute, set per operator
     params: dict[str, Any] = {}
     shapes: tuple[tuple[int, ...] | None, ...] = ()
+    packed: dict[str, Packed] = {}  # auxiliary results of forward that went through saved-tensor hooks
 
     def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
         return self.op.pull(self, grads, needed, _array_at)
@@ -92,6 +95,8 @@ class OpNode(Node):
     def free(self) -> None:
         if self.saved is not FREED and self.holds_arrays():
             self.saved = FREED
+            if self.packed:
+                self.packed = {}  # type: ignore[misc]
             if self.params:  # in the dict that only nodes with parameters have
                 self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}  # type: ignore[misc]
 
@@ -100,23 +105,29 @@ class OpNode(Node):
         for entry in self.saved:
             if entry is not None and not isinstance(entry, NUMBERS):
                 return True
-        return any(isinstance(v, np.ndarray) for v in self.params.values()) if self.params else False
+        return bool(self.packed) or any(isinstance(v, np.ndarray) for v in self.params.values())
 
     def __getattr__(self, name: str) -> Any:
-        # `_saved_self`: torch shows what a node saved under the name of the argument.
-        if name.startswith("_saved_"):
-            op = type(self).op
-            wanted = name.removeprefix("_saved_")
-            names = [*op.saved_names, *(["result"] if len(op.outputs) == 1 else op.outputs)]
-            if wanted in names:
-                return _tensor_at(self, names.index(wanted))
-            if wanted in self.params:
-                return self.params[wanted]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        from reference_engine.ops.saved_names import attribute
+
+        return attribute(self, name)  # `_saved_self`: torch shows what a node saved under the name of the argument
 
     def __dir__(self) -> list[str]:
-        op = type(self).op
-        return [*object.__dir__(self), *(f"_saved_{n}" for n in (*op.saved_names, "result"))]
+        from reference_engine.ops.saved_names import names
+
+        return [*(name for name in object.__dir__(self) if name not in ("saved", "packed")), *names(self)]
+
+    def saved_tensor(self, index: int) -> Any:
+        """A saved entry as the user sees it: a tensor with its history, a number, or None."""
+        return _tensor_at(self, index) if self.saved != () else None
+
+    def saved_entry(self, index: int) -> Any:
+        """A saved entry as it is kept; FREED once the graph was freed."""
+        return self.saved if self.saved is FREED else self.saved[index] if self.saved else None
+
+    def replace_saved(self, index: int, entry: Any) -> None:
+        """Puts another entry in the place of `index`."""
+        self.saved = (*self.saved[:index], entry, *self.saved[index + 1 :])
 
 
 def _entry(node: OpNode, index: int) -> Any:
@@ -185,6 +196,8 @@ class Operator:
 
     def finish(self, inputs: tuple, params: dict[str, Any], results: Any) -> Any:
         """Wraps what forward returned and records the node."""
+        if process.narrow_types and not self.view:
+            results = self.narrowed(inputs, results)
         if self.aux:
             count = len(self.outputs)
             params = {**params, **dict(zip(self.aux, results[count:], strict=True))}
@@ -196,6 +209,25 @@ class Operator:
         outs = tuple(wrap(r if type(r) is np.ndarray else np.asarray(r)) for r in results)
         self.record(inputs, params, outs)
         return outs
+
+    def narrow_type(self, inputs: tuple) -> Any:
+        """The narrow type that float results are rounded to: that of the floating inputs, if all have such a type."""
+        found = None
+        for x in inputs:
+            if isinstance(x, Tensor) and x._array.dtype.kind in "fc":
+                if x._array.dtype.metadata is None:
+                    return None
+                found = x.dtype
+        return found
+
+    def narrowed(self, inputs: tuple, results: Any) -> Any:
+        """The results rounded to the narrow type that they have or that their inputs have."""
+        from reference_engine.narrow import narrowed
+
+        target = self.narrow_type(inputs)
+        if isinstance(results, tuple):
+            return tuple(narrowed(r, target) for r in results)
+        return narrowed(results, target)
 
     def record(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
@@ -265,7 +297,16 @@ class Operator:
         count = len(inputs)
         entries = [save_input(x) if i in used else None for i, x in enumerate(inputs)]
         entries += [save_output(out, nr) if count + nr in used else None for nr, out in enumerate(outs)]
+        if self.aux and state.saved_tensor_hooks:
+            self.pack_auxiliary(node)
         return tuple(entries)
+
+    def pack_auxiliary(self, node: OpNode) -> None:
+        """What forward computed for its rules alone, such as a mean, goes through saved-tensor hooks as well."""
+        kept = dict(node.params)
+        floats = [name for name in self.aux if kept[name].__class__ is np.ndarray and kept[name].dtype.kind in "fc"]
+        node.packed = {n: Packed(wrap(kept.pop(n)), None, *state.saved_tensor_hooks[-1]) for n in floats}  # type: ignore[misc]
+        node.params = kept  # type: ignore[misc]
 
     def pull(self, node: OpNode, grads: tuple, needed: tuple[bool, ...], read: Callable) -> tuple:
         """Gradients of the inputs from gradients of the outputs, in the reading that `read` stands for."""
@@ -348,4 +389,4 @@ def constant(name: str, forward: Callable) -> Callable:
     return call
 
 
-__all__ = ["NUMBERS", "OpNode", "Operator", "Saved", "constant", "general", "linear"]
+__all__ = ["NUMBERS", "OpNode", "Operator", "constant", "general", "linear"]

@@ -8,6 +8,7 @@ the pair (array, counter). Source: torch notes/autograd, "Saved tensors" and "In
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from reference_engine.state import state
 if TYPE_CHECKING:
     from reference_engine.tape.node import Edge, Node
     from reference_engine.tensor import Tensor
+
+
+NUMBERS = (int, float, complex, bool)
 
 
 class VersionCounter:
@@ -76,10 +80,9 @@ def modified(array: np.ndarray, version: int, expected: int, node: Node | None, 
 
 def type_name(d: Any) -> str:
     """torch's legacy tensor type: "FloatTensor" for float32."""
-    legacy = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long", "int32": "Int",
-              "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
-              "complex128": "ComplexDouble", "bfloat16": "BFloat16"}  # fmt: skip
-    return legacy[d.name] + "Tensor"
+    from reference_engine.dtypes import type_name as legacy
+
+    return legacy(d) + "Tensor"
 
 
 class Saved:
@@ -108,37 +111,36 @@ class Saved:
 
 
 class Packed(Saved):
-    """A tensor handed to the pack hook of `saved_tensors_hooks`; `unpack` gives a tensor back."""
+    """A tensor handed to a pack hook, once and at once; `unpack` gives a tensor back at each reading.
+
+    The hook runs with grad mode off. It may not change what it is given, and there is no version check afterwards: the
+    values are the hooks' business. Source: torch notes/autograd, "Hooks for saved tensors".
+    """
 
     __slots__ = ()
 
     def __init__(self, tensor: Tensor, output_nr: int | None, pack: Any, unpack: Any) -> None:
         super().__init__(tensor, output_nr)
+        self.tensor = self.array = None
         self.unpack = unpack
-        if output_nr is not None:
-            # A pack hook that keeps what it is given must not close a cycle through the node.
-            tensor = tensor.detach()
         before = state.set_grad_enabled(False)
         try:
-            version = self.counter.version
             self.packed = pack(tensor)
-            if self.counter.version != version:
-                raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as "
-                                   "input to pack hook can not be modified by in-place operations.")  # fmt: skip
         finally:
             state.set_grad_enabled(before)
-        self.tensor = None
-        self.array = None
+        if self.counter.version != self.version:
+            raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as "
+                               "input to pack hook can not be modified by in-place operations.")  # fmt: skip
 
 
 def save_input(tensor: Any) -> Any:
     """The entry for an input. The common case, a tensor never changed in place, is kept bare."""
-    if state.saved_tensor_hooks and not isinstance(tensor, (int, float, complex, bool)) and tensor is not None:
-        return Packed(tensor, None, *state.saved_tensor_hooks[-1])
-    if tensor is None or isinstance(tensor, (int, float, complex, bool)):
-        return tensor
+    if tensor is None or isinstance(tensor, NUMBERS):
+        return tensor  # numbers go past the hooks, as torch documents for "wrapped numbers"
     if tensor._inference or (tensor._base is not None and tensor._base._inference):
         raise RuntimeError(INFERENCE_MESSAGE)
+    if state.saved_tensor_hooks:
+        return Packed(tensor, None, *state.saved_tensor_hooks[-1])
     counter = tensor._counter
     if counter is None or counter.version == 0:
         return tensor
@@ -164,7 +166,7 @@ def read_array(entry: Any, node: Node) -> Any:
             return _unpack(entry)._array
         entry.check(node)
         return entry.array
-    if entry is None or isinstance(entry, (int, float, complex, bool)):
+    if entry is None or isinstance(entry, NUMBERS):
         return entry
     counter = entry._counter
     if counter is not None and counter.version:
@@ -174,9 +176,9 @@ def read_array(entry: Any, node: Node) -> Any:
 
 def read_tensor(entry: Any, node: Node, edge: Edge | None) -> Any:
     """A saved entry as a tensor with the history it was saved with; `edge` is the recorded edge of that input."""
-    from reference_engine.tensor import Tensor, wrap
+    from reference_engine.tensor import wrap
 
-    if entry is None or isinstance(entry, (int, float, complex, bool)):
+    if entry is None or isinstance(entry, NUMBERS):
         return entry
     if type(entry) is tuple:
         result = wrap(read_array(entry, node))
@@ -184,7 +186,7 @@ def read_tensor(entry: Any, node: Node, edge: Edge | None) -> Any:
         return result
     if isinstance(entry, Saved):
         if entry.unpack is not None:
-            return _attach(_unpack(entry), (node, entry.nr) if entry.nr is not None else edge)
+            return _restored(_unpack(entry), (node, entry.nr) if entry.nr is not None else edge)
         entry.check(node)
         if entry.nr is not None:
             result = wrap(entry.array)
@@ -197,26 +199,25 @@ def read_tensor(entry: Any, node: Node, edge: Edge | None) -> Any:
     if tensor._edge is edge or (tensor._edge is None and (edge is None or tensor._tracked)):
         return tensor
     # Its history changed since (detach_, requires_grad_): the graph that was recorded counts.
-    result = Tensor._alias(tensor)
-    result._edge = edge
-    return result
+    return with_history(tensor, edge)
 
 
-def _attach(tensor: Tensor, edge: Edge | None) -> Tensor:
-    """An unpacked tensor with the recorded history: the hook's own value, the graph's own edge."""
+def with_history(tensor: Tensor, edge: Edge | None) -> Tensor:
+    """An alias of `tensor` whose gradient goes along `edge`; a leaf where that ends at an accumulator."""
+    from reference_engine.tape.node import LEAF
     from reference_engine.tensor import Tensor
 
-    if edge is None:
-        return tensor
-    if not hasattr(edge[0], "variable"):
-        result = Tensor._alias(tensor)
-        result._edge = edge
-        return result
-    if tensor is edge[0].variable:
-        return tensor
     result = Tensor._alias(tensor)
-    result._edge = edge
+    if edge is not None and edge[0].role == LEAF:
+        result._tracked, result._accumulator = True, weakref.ref(edge[0])
+    else:
+        result._edge = edge
     return result
+
+
+def _restored(tensor: Tensor, edge: Edge | None) -> Tensor:
+    """What unpack returned, with the recorded history in place of its own."""
+    return tensor if edge is None and not tensor.requires_grad else with_history(tensor, edge)
 
 
 def _unpack(entry: Saved) -> Tensor:

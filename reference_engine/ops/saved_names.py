@@ -1,0 +1,56 @@
+"""The names under which a node shows what its operator saved: `_saved_self`, `_raw_saved_self`, `_saved_exponent`.
+
+Which names there are follows from the operator's rules: the inputs and outputs that any of them reads, and parameters.
+Source: torch notes/autograd, "Saved tensors".
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine.tape.handle import SavedTensor, number_tensor
+from reference_engine.tape.saved import NUMBERS
+
+if TYPE_CHECKING:
+    from reference_engine.ops.kinds import Operator, OpNode
+    from reference_engine.tensor import Tensor
+
+SAVED, RAW = "_saved_", "_raw_saved_"
+SPELLED = {"x": "self", "a": "self", "b": "other", "y": "result"}  # an operator's own letters, as torch calls them
+
+
+@cache
+def slots(op: Operator) -> dict[str, int]:
+    """Name -> number of the entry in `OpNode.saved`, for what any rule of the operator reads."""
+    used = set().union(*op.uses) if not op.variadic else set()
+    results = ("result",) if len(op.outputs) == 1 else op.outputs
+    names = [SPELLED.get(name, name) for name in (*op.saved_names, *results)]
+    return {name: index for index, name in enumerate(names) if index in used}
+
+
+def names(node: OpNode) -> list[str]:
+    """All names of this kind, for `dir`."""
+    tensors = slots(node.op)
+    return [
+        *(RAW + name for name in tensors),
+        *(SAVED + name for name in tensors),
+        *(SAVED + name for name, value in node.params.items() if not isinstance(value, np.ndarray)),
+    ]
+
+
+def attribute(node: OpNode, name: str) -> Tensor | SavedTensor | Any:
+    """The value of one of these names; reading a tensor unpacks it and checks its version. Raises AttributeError."""
+    tensors = slots(node.op)
+    if name.startswith(RAW) and name.removeprefix(RAW) in tensors:
+        return SavedTensor.of(node, tensors[name.removeprefix(RAW)])
+    if name.startswith(SAVED):
+        wanted = name.removeprefix(SAVED)
+        if wanted in tensors:
+            value = node.saved_tensor(tensors[wanted])
+            return number_tensor(value) if isinstance(value, NUMBERS) else value
+        if wanted in node.params and not isinstance(node.params[wanted], np.ndarray):
+            return node.params[wanted]
+    raise AttributeError(f"'{type(node).__name__}' object has no attribute '{name}'")
