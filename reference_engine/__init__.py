@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_engine import autograd, dtypes, ops, random
+from reference_engine import autograd, dtypes, narrow, ops, random
 from reference_engine.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from reference_engine.autograd.grad_mode import (
     enable_grad,
@@ -65,6 +65,7 @@ from reference_engine.dtypes import (
     set_default_dtype,
     uint8,
 )
+from reference_engine.narrow import bfloat16, complex32, float8_e4m3fn, float8_e5m2
 from reference_engine.ops import registry
 from reference_engine.random import (
     Generator,
@@ -88,7 +89,7 @@ from reference_engine.tensor import Size, Storage, Tensor, device
 __version__ = "2.13.0+reference"
 
 half, double, short, long = float16, float64, int16, int64
-cfloat, cdouble = complex64, complex128
+cfloat, cdouble, chalf = complex64, complex128, complex32
 inf, nan, pi, e = float("inf"), float("nan"), 3.141592653589793, 2.718281828459045
 UntypedStorage = Storage
 

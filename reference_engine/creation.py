@@ -31,6 +31,8 @@ contiguous_format, preserve_format = memory_format("contiguous_format"), memory_
 
 
 def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
+    if array.dtype.metadata is not None:
+        array = array.dtype.metadata["dtype"].rounded(array)
     result = wrap(array)
     if state.inference:
         mark_inference(result)
@@ -70,7 +72,7 @@ def _array_of(data: Any, dtype: Any) -> np.ndarray:
     """A new array of the data, in the dtype that torch infers from it."""
     if isinstance(data, np.ndarray):
         dtypes.of_numpy(data.dtype)
-        return np.array(data, None if dtype is None else dtypes.as_dtype(dtype).numpy)
+        return np.array(data) if dtype is None else dtypes.converted(data, dtypes.as_dtype(dtype).numpy)
     try:
         array = np.array(_strip(data))
     except ValueError as e:
@@ -89,7 +91,7 @@ def _array_of(data: Any, dtype: Any) -> np.ndarray:
         wanted = dtypes.get_default_dtype().numpy
     else:
         wanted = array.dtype
-    return array.astype(wanted, copy=False)
+    return dtypes.converted(array, wanted)
 
 
 def _holds_typed(data: Any) -> bool:
@@ -107,7 +109,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
                       UserWarning, stacklevel=2)  # fmt: skip
         wanted = data.dtype if dtype is None else dtypes.as_dtype(dtype)
-        return _finish(np.array(data._array, wanted.numpy), requires_grad)
+        return _finish(dtypes.converted(data._array, wanted.numpy), requires_grad)
     return _finish(np.array(_array_of(data, dtype)), requires_grad)
 
 

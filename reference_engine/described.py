@@ -39,7 +39,8 @@ class Described(Base):
 
     @property
     def dtype(self) -> dtypes.dtype:
-        return dtypes.FROM_NUMPY[self._array.dtype]
+        held = self._array.dtype
+        return dtypes.FROM_NUMPY[held] if held.metadata is None else dtypes.of_numpy(held)
 
     @property
     def shape(self) -> Size:
@@ -63,11 +64,11 @@ class Described(Base):
 
     @property
     def itemsize(self) -> int:
-        return self._array.dtype.itemsize
+        return self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        return self._array.nbytes
+        return self._array.size * self.dtype.itemsize
 
     def size(self, dim: int | None = None) -> Any:
         """The shape, or its length along `dim`."""
@@ -87,7 +88,7 @@ class Described(Base):
 
     def element_size(self) -> int:
         """Bytes per element."""
-        return self._array.dtype.itemsize
+        return self.dtype.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
         """Steps between neighbours along each dimension, in elements."""

@@ -8,19 +8,20 @@ dtype, integers int64.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reference_engine.state import process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BOOL, INTEGER, FLOATING, COMPLEX = range(4)
 
 
 class dtype:
     """An element type. `str(torch.float32)` is "torch.float32"; there is one object for each type."""
-
-    __slots__ = ("category", "itemsize", "name", "numpy")
 
     def __init__(self, name: str, numpy_type: Any, category: int) -> None:
         self.name, self.numpy, self.category = name, np.dtype(numpy_type), category
@@ -42,11 +43,11 @@ class dtype:
 
     def to_real(self) -> dtype:
         """The real type of a complex type's parts; any other type itself."""
-        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+        return PARTS.get(self, self)
 
     def to_complex(self) -> dtype:
         """The complex type with parts of this real type."""
-        return {"float32": complex64, "float64": complex128, "float16": complex64}.get(self.name, self)
+        return next((c for c, part in PARTS.items() if part is self), complex64 if self.is_floating_point else self)
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -56,6 +57,22 @@ class dtype:
 
     def __deepcopy__(self, memo: dict) -> dtype:
         return self
+
+
+class Narrow(dtype):
+    """A type that NumPy has not, kept in a wider one (see narrow.py). `rounded` makes an array one of this type."""
+
+    is_narrow = True
+
+    def __init__(self, name: str, wide: Any, category: int, itemsize: int, rounding: Callable,
+                 limits: tuple[float, float, float, float] | None) -> None:  # fmt: skip
+        super().__init__(name, np.dtype(wide, metadata={"dtype": self}), category)
+        self.itemsize, self._rounding, self.limits = itemsize, rounding, limits
+
+    def rounded(self, array: np.ndarray) -> np.ndarray:
+        """The array's values rounded to this type, and marked with it."""
+        process.narrow_types = True
+        return np.asarray(self._rounding(array)).astype(self.numpy)
 
 
 # fmt: off
@@ -77,16 +94,33 @@ ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16,
            "cfloat": complex64, "cdouble": complex128}  # fmt: skip
 FROM_NUMPY: dict[np.dtype, dtype] = {d.numpy: d for d in ALL}
 FROM_PYTHON: dict[type, dtype] = {bool: bool_, int: int64, float: float64, complex: complex128}
+PARTS: dict[dtype, dtype] = {complex64: float32, complex128: float64}  # complex type -> type of its parts
 NUMPY_BOOL = bool_.numpy
 
 
 def of_numpy(numpy_type: np.dtype) -> dtype:
     """The dtype of a NumPy type; a TypeError for one that tensors cannot hold."""
+    if numpy_type.metadata is not None and "dtype" in numpy_type.metadata:
+        return numpy_type.metadata["dtype"]
     try:
         return FROM_NUMPY[numpy_type]
     except KeyError:
         raise TypeError(f"can't convert np.ndarray of type numpy.{numpy_type}. The only supported types are: "
                         f"{', '.join(d.name for d in ALL)}.") from None  # fmt: skip
+
+
+def converted(array: np.ndarray, numpy_type: np.dtype, order: Any = "K") -> np.ndarray:
+    """A new array of another type; the real part where a complex number cannot go, rounded where the type is narrow."""
+    if array.dtype.kind == "c" and numpy_type.kind != "c":
+        array = array.real
+    if numpy_type.metadata is not None:
+        return numpy_type.metadata["dtype"].rounded(array.astype(numpy_type, order=order))
+    return array.astype(numpy_type, order=order)
+
+
+def same(a: np.dtype, b: np.dtype) -> bool:
+    """Whether two NumPy types stand for the same dtype."""
+    return a is b or (a == b and of_numpy(a) is of_numpy(b))
 
 
 def as_dtype(spec: Any) -> dtype:
@@ -125,7 +159,7 @@ def of_number(value: Any) -> dtype:
 def operand(x: Any) -> tuple[dtype, int]:
     """A tensor or number as `result_type` takes it: its dtype, and its rank (2, 1 or 0)."""
     array = getattr(x, "_array", None)
-    return (of_number(x), 0) if array is None else (FROM_NUMPY[array.dtype], 2 if array.ndim else 1)
+    return (of_number(x), 0) if array is None else (of_numpy(array.dtype), 2 if array.ndim else 1)
 
 
 def promote_types(a: dtype, b: dtype) -> dtype:
@@ -135,9 +169,24 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     low, high = sorted((a, b), key=lambda d: d.category)
     if low.category < high.category:
         if high.category == COMPLEX and low.category == FLOATING:
-            return of_numpy(np.promote_types(low.numpy, high.numpy)) if low is not float16 else high
+            return promote_types(low, high.to_real()).to_complex()
         return high
+    if a.is_narrow or b.is_narrow:
+        return _promote_narrow(a, b)
     return of_numpy(np.promote_types(a.numpy, b.numpy))
+
+
+def _promote_narrow(a: dtype, b: dtype) -> dtype:
+    """Two types of one category, one of them narrow: the wider one, float32 for bfloat16 with float16."""
+    if "float8" in a.name + b.name:
+        names = [type_name(d) for d in (a, b)]
+        raise RuntimeError(
+            f"Promotion for Float8 Types is not supported, attempted to promote {names[0]} and {names[1]}"
+        )
+    if a.is_complex:
+        return promote_types(a.to_real(), b.to_real()).to_complex()
+    other = b if a.is_narrow else a
+    return float32 if other is float16 else other
 
 
 def result_type(operands: list[tuple[dtype, int]]) -> dtype:
@@ -165,11 +214,25 @@ def _raise_category(result: dtype | None, higher: dtype) -> dtype:
     return higher
 
 
+def type_name(d: dtype) -> str:
+    """How torch's older messages spell a type: "Float" for float32."""
+    return LEGACY.get(d.name, d.name.capitalize())
+
+
+LEGACY = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long", "int32": "Int", "int16": "Short",
+          "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+          "complex32": "ComplexHalf", "bfloat16": "BFloat16"}  # fmt: skip
+
+
 class finfo:
     """Limits of a floating point type. Source: torch.finfo."""
 
     def __init__(self, d: dtype | None = None) -> None:
         self.dtype = (d or get_default_dtype()).to_real()
+        if isinstance(self.dtype, Narrow) and self.dtype.limits is not None:
+            self.eps, self.max, self.tiny, self.resolution = self.dtype.limits
+            self.min, self.smallest_normal, self.bits = -self.max, self.tiny, 8 * self.dtype.itemsize
+            return
         limits = np.finfo(self.dtype.numpy)
         self.eps, self.max, self.min = float(limits.eps), float(limits.max), float(limits.min)
         self.tiny = self.smallest_normal = float(limits.tiny)

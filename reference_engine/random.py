@@ -99,7 +99,7 @@ def _sizes(size: tuple) -> tuple[int, ...]:
 
 def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    result = wrap(np.asarray(array).astype(wanted.numpy))
+    result = wrap(dtypes.converted(np.asarray(array), wanted.numpy))
     return result.requires_grad_() if requires_grad else result
 
 

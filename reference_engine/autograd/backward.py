@@ -13,6 +13,7 @@ import numpy as np
 
 from reference_engine.autograd.batched import batched_seeds, pull_batched
 from reference_engine.autograd.graph import GradientEdge
+from reference_engine.dtypes import same
 from reference_engine.state import warn_once
 from reference_engine.tape.backward import run_backward
 from reference_engine.tape.node import Edge, edge_of
@@ -153,7 +154,7 @@ def _seeds(roots: tuple, grads: tuple) -> list[Tensor]:
                 raise RuntimeError(f"For complex Tensors, both grad_output and output are required to have the same "
                                    f"dtype. Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and "
                                    f"output[{i}] has a dtype of {_dtype(dtype)}.")  # fmt: skip
-            seeds.append(g if g._array.dtype == dtype else g.to(_dtype(dtype)))
+            seeds.append(g if same(g._array.dtype, dtype) else g.to(_dtype(dtype)))
         elif g is None:
             seeds.append(_implicit(root, shape, dtype))
         else:
@@ -197,7 +198,8 @@ def _root_edges(roots: tuple) -> list[Edge]:
 
 def _arrays(seeds: list[Tensor]) -> list[Any]:
     # A 0-d seed starts as a NumPy scalar: scalar arithmetic is many times faster than that of 0-d arrays.
-    return [seed._array[()] if seed._array.ndim == 0 else seed._array for seed in seeds]
+    # (A scalar has no mark of a narrow type.)
+    return [seed._array if seed._array.ndim or seed._array.dtype.metadata else seed._array[()] for seed in seeds]
 
 
 def _grad_targets(inputs: tuple) -> list[Edge]:

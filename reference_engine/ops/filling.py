@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.dtypes import converted
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.registry import method
@@ -19,7 +20,7 @@ def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
         source = np.broadcast_to(v, x.shape)
     except ValueError:
         raise mismatch(x.shape, v.shape) from None
-    return np.array(source.real if source.dtype.kind == "c" and x.dtype.kind != "c" else source, x.dtype)
+    return converted(source, x.dtype)
 
 
 copy_from = general("copy", _copied, lambda g: g * 0, lambda g: g,

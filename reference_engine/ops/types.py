@@ -6,21 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from reference_engine import dtypes
+from reference_engine import dtypes, narrow
 from reference_engine.ops import registry
-from reference_engine.ops.kinds import linear
+from reference_engine.ops.kinds import Operator, linear
 from reference_engine.ops.registry import both, method
 from reference_engine.tensor import Tensor, device
 
 
 def _cast(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
-    if x.dtype.kind == "c" and dtype.kind != "c":
-        x = x.real
-    return np.array(x, dtype, order="K")
+    return dtypes.converted(np.asarray(x), dtype)
+
+
+class Cast(Operator):
+    """A cast rounds to the type it casts to, never to that of its input."""
+
+    def narrow_type(self, inputs: tuple) -> Any:
+        return None
 
 
 # The transpose of a cast is the cast back, which the backward pass does on the edge.
-cast = linear("to_copy", _cast, lambda g: g, inputs=("x",), node="ToCopyBackward0", saved_names=("self",))
+cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), node="ToCopyBackward0", saved_names=("self",))
 copy = linear("clone", lambda x: np.array(x, order="K"), lambda g: g)
 copy_contiguous = linear("clone_contiguous", lambda x: np.array(x, order="C"), lambda g: g, node="CloneBackward0")
 alias = linear("alias", lambda x: x[...], lambda g: g, view=True)
@@ -68,7 +73,7 @@ def _caster(name: str, target: dtypes.dtype) -> None:
     registry.publish(name, convert, module=False)
 
 
-for _name, _target in {**dtypes.ALIASES, "bool": dtypes.bool_}.items():
+for _name, _target in {**dtypes.ALIASES, "bool": dtypes.bool_, narrow.bfloat16.name: narrow.bfloat16}.items():
     _caster(_name, _target)
 
 

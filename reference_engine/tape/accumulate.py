@@ -51,7 +51,10 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
             from reference_engine.tape.views import check_inplace
 
             check_inplace(current)
-        np.add(current._array, array, out=current._array, casting="unsafe")
+        total = current._array
+        np.add(total, array, out=total, casting="unsafe")
+        if total.dtype.metadata is not None:
+            total[...] = total.dtype.metadata["dtype"].rounded(total)
         current._bump_version()
 
 

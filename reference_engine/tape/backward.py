@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reference_engine.state import state
 from reference_engine.tape.accumulate import accumulate
-from reference_engine.tape.fit import fit
+from reference_engine.tape.fit import fit, summed
 from reference_engine.tape.hooks import keep_retained, run_output_hooks, run_posthooks, run_prehooks, run_tensor_hooks
 from reference_engine.tape.node import LEAF, OTHER, SAVING, AccumulateGrad, Edge, Node
 from reference_engine.tape.reentrant import run_nested
@@ -106,7 +106,7 @@ class Pass:
         if type(node) is AccumulateGrad:
             leaf = self.leaves[node]
             if gradient is not None:
-                leaf[1] = gradient if leaf[1] is None else leaf[1] + gradient
+                leaf[1] = gradient if leaf[1] is None else summed(leaf[1], gradient)
             leaf[0] -= 1
             if not leaf[0]:
                 self.finish_leaf(node, leaf[1])
@@ -114,13 +114,13 @@ class Pass:
         waiting = self.waiting
         if node.outputs == 1:
             present = waiting.get(node)
-            waiting[node] = gradient if present is None else present if gradient is None else present + gradient
+            waiting[node] = gradient if present is None else present if gradient is None else summed(present, gradient)
         else:
             slots = waiting.get(node)
             if slots is None:
                 slots = waiting[node] = [None] * node.outputs
             if gradient is not None:
-                slots[nr] = gradient if slots[nr] is None else slots[nr] + gradient
+                slots[nr] = gradient if slots[nr] is None else summed(slots[nr], gradient)
 
     def skip(self, edge: Edge) -> None:
         """Notes that an edge to an accumulator will deliver nothing."""
@@ -261,7 +261,8 @@ class Pass:
             return None
         following, nr = edge
         shape, dtype = following.output_shape(nr), following.output_dtype(nr)
-        if result.shape == shape and (result._array if self.recorded else result).dtype is dtype:
+        present = (result._array if self.recorded else result).dtype
+        if result.shape == shape and present is dtype and dtype.metadata is None:
             return result
         return fit(result, shape, dtype, node)
 

@@ -21,9 +21,16 @@ def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node) -> A
                                f"expected shape compatible with {list(shape)}")  # fmt: skip
         gradient = sum_to_shape(gradient, shape=tuple(shape))
     present = gradient._array.dtype if hasattr(gradient, "_array") else gradient.dtype
-    if present != dtype:
+    if present != dtype or present.metadata is not None or dtype.metadata is not None:
         gradient = cast(gradient, dtype=dtype)
     return gradient
+
+
+def summed(a: Any, b: Any) -> Any:
+    """The sum of two gradients for the same thing, arrays or tensors, rounded where their type is narrow."""
+    total = a + b
+    metadata = a.dtype.metadata if isinstance(a, np.ndarray) else None
+    return total if metadata is None else metadata["dtype"].rounded(total)
 
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
