@@ -82,11 +82,11 @@ class FunctionNode(Node, FunctionCtx):
             raise RuntimeError(FREED_MESSAGE)
         return tuple(SavedTensor.of(self, index) for index in range(len(self._saved)))
 
-    def saved_entry(self, index: int) -> Any:
+    def entry_at(self, index: int) -> Any:
         """A saved entry as it is kept; FREED once the graph was freed."""
         return FREED if self._saved is FREED else self._saved[index][0]
 
-    def replace_saved(self, index: int, entry: Any) -> None:
+    def put_entry(self, index: int, entry: Any) -> None:
         """Puts another entry in the place of `index`."""
         edge = self._saved[index][1]
         self._saved = (*self._saved[:index], (entry, edge), *self._saved[index + 1 :])

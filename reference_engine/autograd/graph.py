@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from reference_engine.autograd.mutation import allow_mutation_on_saved_tensors
 from reference_engine.autograd.multi_grad import register_multi_grad_hook
+from reference_engine.autograd.mutation import allow_mutation_on_saved_tensors
 from reference_engine.state import state
 from reference_engine.tape.node import Node, edge_of
 from reference_engine.tensor import Tensor
@@ -98,7 +98,7 @@ def set_override_stale_capture_stream(enabled: bool) -> None:
 
 
 __all__ = [
-    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
-    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks", "set_override_stale_capture_stream",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks", "set_override_stale_capture_stream",
     "set_warn_on_accumulate_grad_stream_mismatch",
 ]  # fmt: skip

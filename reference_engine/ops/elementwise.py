@@ -14,7 +14,7 @@ from scipy import special
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.elementwise_kind import _into, elementwise
+from reference_engine.ops.elementwise_kind import _into, divisor_checked, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, constant, general
 from reference_engine.ops.registry import both
@@ -76,13 +76,13 @@ _add       = elementwise("_add",            np.add,                "1",         
 _sub       = elementwise("_sub",            np.subtract,           "1",                        "-1",     node="SubBackward0", inplace=False)
 _rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",                       "1",      node="RsubBackward1", inplace=False)
 mul        = elementwise("mul",             np.multiply,           "b",                        "a")
-_div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-y / b", numeric="float", node="DivBackward0", inplace=False)
+_div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-((a / b) / b)", numeric="float", node="DivBackward0", inplace=False)
 pow_tensor = elementwise("_pow",            np.power,              "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
 atan2      = elementwise("atan2",           np.arctan2,            "b / (a * a + b * b)",      "-a / (a * a + b * b)", numeric="float")
 maximum    = elementwise("maximum",         np.maximum,            "prefer(a, b)",             "prefer(b, a)", inplace=False)
 minimum    = elementwise("minimum",         np.minimum,            "prefer(b, a)",             "prefer(a, b)", inplace=False)
-fmod       = elementwise("fmod",            np.fmod,               "1",                        "-trunc(a / b)")
-remainder  = elementwise("remainder",       np.remainder,          "1",                        "-floor(a / b)")
+fmod       = elementwise("fmod",            divisor_checked(np.fmod),              "1",                        "-trunc(a / b)")
+remainder  = elementwise("remainder",       divisor_checked(np.remainder),          "1",                        "-floor(a / b)")
 hypot      = elementwise("hypot",           np.hypot,              "a / y",                    "b / y",  numeric="float")
 logaddexp  = elementwise("logaddexp",       np.logaddexp,          "exp(a - y)",               "exp(b - y)", numeric="float", inplace=False)
 xlogy      = elementwise("xlogy",           special.xlogy,         "log(b) * nonzero_mask(a, b)", "a / b", numeric="float")
@@ -188,7 +188,7 @@ def floor_divide(input: Any, other: Any) -> Tensor:
     return _floor_divide(input, other)
 
 
-_floor_divide = elementwise("_floor_divide", np.floor_divide, "0", "0", node="DivBackward1", inplace=False, method=False,
+_floor_divide = elementwise("_floor_divide", divisor_checked(np.floor_divide), "0", "0", node="DivBackward1", inplace=False, method=False,
                             module=False)  # fmt: skip
 
 registry.publish("floor_divide_", in_place(floor_divide, "floor_divide_"), module=False)

@@ -117,15 +117,15 @@ class OpNode(Node):
 
         return [*(name for name in object.__dir__(self) if name not in ("saved", "packed")), *names(self)]
 
-    def saved_tensor(self, index: int) -> Any:
+    def tensor_at(self, index: int) -> Any:
         """A saved entry as the user sees it: a tensor with its history, a number, or None."""
         return _tensor_at(self, index) if self.saved != () else None
 
-    def saved_entry(self, index: int) -> Any:
+    def entry_at(self, index: int) -> Any:
         """A saved entry as it is kept; FREED once the graph was freed."""
         return self.saved if self.saved is FREED else self.saved[index] if self.saved else None
 
-    def replace_saved(self, index: int, entry: Any) -> None:
+    def put_entry(self, index: int, entry: Any) -> None:
         """Puts another entry in the place of `index`."""
         self.saved = (*self.saved[:index], entry, *self.saved[index + 1 :])
 

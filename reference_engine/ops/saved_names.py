@@ -49,7 +49,7 @@ def attribute(node: OpNode, name: str) -> Tensor | SavedTensor | Any:
     if name.startswith(SAVED):
         wanted = name.removeprefix(SAVED)
         if wanted in tensors:
-            value = node.saved_tensor(tensors[wanted])
+            value = node.tensor_at(tensors[wanted])
             return number_tensor(value) if isinstance(value, NUMBERS) else value
         if wanted in node.params and not isinstance(node.params[wanted], np.ndarray):
             return node.params[wanted]

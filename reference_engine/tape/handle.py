@@ -43,7 +43,7 @@ class SavedTensor:
 
     def _entry(self) -> Any:
         node: Any = self._node()
-        return FREED if node is None else node.saved_entry(self._index)
+        return FREED if node is None else node.entry_at(self._index)
 
     def register_hooks(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
         """Packs this saved tensor at once, detached; `unpack_hook` runs whenever it is read from now on."""
@@ -61,7 +61,7 @@ class SavedTensor:
                                "pair of hooks is allowed at a time.")  # fmt: skip
         node: Any = self._node()
         packed = Packed(without_history(entry), output_number(entry), pack_hook, unpack_hook)
-        node.replace_saved(self._index, packed)
+        node.put_entry(self._index, packed)
 
     @property
     def unpack_hook(self) -> Callable[[Any], Tensor] | None:
