@@ -19,8 +19,8 @@ else:
 
 # Instance attributes that are the engine's own; all others are what a user hung onto a tensor.
 _OWN = frozenset({
-    "_accumulator", "_array", "_base", "_counter", "_edge", "_grad", "_hooks", "_inference", "_post_accumulate_hooks",
-    "_retains", "_tracked", "_view", "_views",
+    "_accumulator", "_array", "_base", "_counter", "_edge", "_grad", "_grad_dtype", "_hooks", "_inference",
+    "_post_accumulate_hooks", "_retains", "_tracked", "_view", "_views",
 })  # fmt: skip
 
 

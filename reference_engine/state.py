@@ -28,6 +28,7 @@ class State(threading.local):
     anomaly = False
     anomaly_check_nan = True
     before_write: Callable[[Any], None] | None = None  # told of tensors that are about to be changed in place
+    autocast: dtype | None = None  # the type that products of matrices are computed in
     backward: Any = None  # the pass that this thread is running, the innermost one
     evaluating: Any = None  # under anomaly detection: the node whose rule is running
     multithreading = True

@@ -20,6 +20,7 @@ from reference_engine.converted import Converted
 from reference_engine.described import Described
 from reference_engine.memory import CPU, Size, Storage, device
 from reference_engine.state import state
+from reference_engine.tape import grad_type
 from reference_engine.tape.node import Node, RemovableHandle, edge_of, leaf_edge, register
 from reference_engine.tape.saved import VersionCounter
 
@@ -70,6 +71,7 @@ class Tensor(Described, Converted):
     _view: Any = None
     _views: list[weakref.ref] | None = None
     _retains: bool = False
+    _grad_dtype: Any = grad_type.OWN
     _inference: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
@@ -110,7 +112,7 @@ class Tensor(Described, Converted):
     def requires_grad(self, value: bool) -> None:
         if self._edge is not None:
             raise RuntimeError(_non_leaf_flag(value))
-        self._set_tracked(bool(value))
+        self._set_tracked(bool(value), "only Tensors of floating point and complex dtype")
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switches recording of later operations on this leaf; returns itself. Source: Tensor.requires_grad_."""
@@ -118,12 +120,12 @@ class Tensor(Described, Converted):
             if not requires_grad:
                 raise RuntimeError(_non_leaf_flag(requires_grad))
             return self
-        self._set_tracked(bool(requires_grad))
+        self._set_tracked(bool(requires_grad), "only Tensors of floating point dtype")
         return self
 
-    def _set_tracked(self, value: bool) -> None:
+    def _set_tracked(self, value: bool, which: str = "Only Tensors of floating point and complex dtype") -> None:
         if value and not (self.dtype.is_floating_point or self.dtype.is_complex):
-            raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+            raise RuntimeError(f"{which} can require gradients")
         if value and self.is_inference() and not state.inference:
             raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
         self._tracked = value
@@ -156,15 +158,25 @@ class Tensor(Described, Converted):
     def grad(self) -> None:
         self._grad = None
 
+    @property
+    def grad_dtype(self) -> dtypes.dtype | None:
+        """The dtype of this leaf's gradient; None where any goes. Source: Tensor.grad_dtype."""
+        return grad_type.get(self)
+
+    @grad_dtype.setter
+    def grad_dtype(self, value: Any) -> None:
+        grad_type.put(self, value)
+
     def _check_grad(self, value: Any) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type '"
                             f"{type(value).__name__}'")  # fmt: skip
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
-        if value.dtype is not self.dtype:
+        wanted = grad_type.expected(self)
+        if wanted is not None and value.dtype is not wanted:
             raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
-                               f"grad_dtype '{self.dtype}'. The gradient must match the tensor's grad_dtype "
+                               f"grad_dtype '{wanted}'. The gradient must match the tensor's grad_dtype "
                                "(defaults to the tensor's dtype).")  # fmt: skip
         if value.shape != self.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '"

@@ -14,6 +14,7 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
 from reference_engine.ops.registry import both, function
+from reference_engine.state import state
 from reference_engine.tensor import Tensor
 
 
@@ -48,6 +49,13 @@ def outer_product(a: Any, b: Any) -> Any:
     return a[:, None] * b[None, :]
 
 
+def _lowered(*inputs: Any) -> tuple:
+    """The inputs as autocast wants them."""
+    from reference_engine.autocast import lowered
+
+    return lowered(*inputs)
+
+
 def _mismatch(a: Tensor, b: Tensor) -> RuntimeError:
     return RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a.shape))} and "
                         f"{'x'.join(map(str, b.shape))})")  # fmt: skip
@@ -68,6 +76,8 @@ def _c_name(x: Tensor) -> str:
 @both
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The product of vectors, matrices or batches of matrices. Source: torch.matmul."""
+    if state.autocast is not None:
+        input, other = _lowered(input, other)
     _check(input, other)
     m, n = input._array.ndim, other._array.ndim
     if m == 0 or n == 0:
@@ -93,7 +103,8 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 @both
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices. Source: torch.mm."""
-    _check(input, mat2)
+    if state.autocast is None:
+        _check(input, mat2)
     if input._array.ndim != 2 or mat2._array.ndim != 2:
         raise RuntimeError("self must be a matrix" if input._array.ndim != 2 else "mat2 must be a matrix")
     return matmul(input, mat2)
@@ -146,6 +157,8 @@ registry.publish("ger", outer)
 @both
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2). Source: torch.addmm."""
+    if state.autocast is not None:
+        input, mat1, mat2 = _lowered(input, mat1, mat2)
     if beta == 1 and alpha == 1:
         _check(mat1, mat2)
         if mat1._array.shape[-1] != mat2._array.shape[0]:
@@ -170,6 +183,8 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
 @both
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (batch1 @ batch2). Source: torch.baddbmm."""
+    if state.autocast is not None:
+        (input,) = _lowered(input)
     return beta * input + alpha * matmul(batch1, batch2)
 
 
@@ -178,6 +193,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     transposed = weight.t() if weight._array.ndim == 2 else weight
     if bias is not None and input._array.ndim == 2:
         return addmm(bias, input, transposed)
+    if state.autocast is not None and bias is not None:
+        (bias,) = _lowered(bias)
     result = matmul(input, transposed)
     return result if bias is None else result + bias
 

@@ -15,6 +15,7 @@ from reference_engine.ops.elementwise import where
 from reference_engine.ops.kinds import constant, general, linear
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis, broadcast
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -59,6 +60,14 @@ def _mean_rule(g: Any, x_shape: tuple, dims: tuple) -> Any:
     return _sum_rule(g, x_shape, dims) / _count(x_shape, dims)
 
 
+def in_dtype(x: Tensor, dtype: Any) -> Tensor:
+    """A reduction's input in the dtype asked for; while a gradient is recorded it has to be one that can carry it."""
+    wanted = dtypes.as_dtype(dtype)
+    if wanted.category < dtypes.FLOATING and x.requires_grad and state.grad_enabled:
+        raise RuntimeError(f"Autograd not support dtype: {dtypes.type_name(wanted)}")
+    return x.to(wanted)
+
+
 # fmt: off
 sum_all  = linear("sum",  _sum,  _sum_rule)
 sum_dims = linear("sum",  _sum,  _sum_rule, node="SumBackward1")
@@ -70,7 +79,7 @@ mean_dims = linear("mean", _mean, _mean_rule, node="MeanBackward1")
 @both
 def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over all or given dimensions; integers add up in int64. Source: torch.sum."""
-    x = input if dtype is None else input.to(dtype)
+    x = input if dtype is None else in_dtype(input, dtype)
     if dtype is None and x.dtype.category < dtypes.FLOATING:
         x = x.to(dtypes.int64)
     op = sum_all if dim is None else sum_dims
@@ -130,7 +139,7 @@ prod_dims = general("prod", lambda x, *, dims, keepdim: np.multiply.reduce(x, ax
 @both
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product over all dimensions or one. Source: torch.prod."""
-    x = input if dtype is None else input.to(dtype)
+    x = input if dtype is None else in_dtype(input, dtype)
     if dtype is None and x.dtype.category < dtypes.FLOATING:
         x = x.to(dtypes.int64)
     return prod_dims(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
@@ -237,7 +246,7 @@ cumsum_dim = linear("cumsum", lambda x, *, dim: np.cumsum(x, dim) if x.ndim else
 @both
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Running sums along a dimension. Source: torch.cumsum."""
-    x = input if dtype is None else input.to(dtype)
+    x = input if dtype is None else in_dtype(input, dtype)
     if dtype is None and x.dtype.category < dtypes.FLOATING:
         x = x.to(dtypes.int64)
     return cumsum_dim(x, dim=axis(dim, x._array.ndim))

@@ -10,7 +10,7 @@ from reference_engine import dtypes, narrow
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, linear
 from reference_engine.ops.registry import both, method
-from reference_engine.tensor import Tensor, device
+from reference_engine.tensor import Tensor, device, wrap
 
 
 def _cast(x: np.ndarray, *, dtype: np.dtype) -> np.ndarray:
@@ -73,7 +73,13 @@ def _caster(name: str, target: dtypes.dtype) -> None:
     registry.publish(name, convert, module=False)
 
 
-for _name, _target in {**dtypes.ALIASES, "bool": dtypes.bool_, narrow.bfloat16.name: narrow.bfloat16}.items():
+for _name, _target in {
+    **dtypes.ALIASES,
+    "bool": dtypes.bool_,
+    "bfloat16": narrow.bfloat16,
+    "byte": dtypes.uint8,
+    "char": dtypes.int8,
+}.items():
     _caster(_name, _target)
 
 
@@ -81,6 +87,17 @@ for _name, _target in {**dtypes.ALIASES, "bool": dtypes.bool_, narrow.bfloat16.n
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """Cast to another tensor's dtype."""
     return to(self, other.dtype)
+
+
+@both
+def float_power(input: Any, exponent: Any) -> Tensor:
+    """input ** exponent, computed in float64 or complex128. Source: torch.float_power."""
+    complex_result = any(x.is_complex() if isinstance(x, Tensor) else isinstance(x, complex) for x in (input, exponent))
+    wanted = dtypes.complex128 if complex_result else dtypes.float64
+    base, power = (to(x, wanted) if isinstance(x, Tensor) else x for x in (input, exponent))
+    if not isinstance(base, Tensor):
+        base = wrap(np.asarray(base, wanted.numpy))
+    return registry.functions["pow"](base, power)
 
 
 registry.word("cast", _cast, cast)

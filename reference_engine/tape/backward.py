@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from reference_engine.state import state
 from reference_engine.tape.accumulate import accumulate
 from reference_engine.tape.fit import fit, summed
+from reference_engine.tape.grad_type import OWN, brought
 from reference_engine.tape.hooks import keep_retained, run_output_hooks, run_posthooks, run_prehooks, run_tensor_hooks
 from reference_engine.tape.node import LEAF, OTHER, SAVING, AccumulateGrad, Edge, Node
 from reference_engine.tape.reentrant import run_nested
@@ -134,6 +135,8 @@ class Pass:
         captured = node in self.captured_nodes
         if not wanted and not captured:
             return
+        if variable._grad_dtype is not OWN:
+            gradient = brought(variable, gradient)
         if variable._hooks:
             gradient = run_tensor_hooks(variable._hooks, gradient, recorded=self.recorded)
         if captured:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from reference_engine.tape.node import Node
 
 
-def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node) -> Any:
+def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype | None, node: Node) -> Any:
     """Brings a gradient to the shape and dtype of what it is for. Works on arrays and on tensors alike."""
     from reference_engine.ops.shapes import sum_to_shape
     from reference_engine.ops.types import cast
@@ -21,6 +21,8 @@ def fit(gradient: Any, shape: tuple[int, ...], dtype: np.dtype, node: Node) -> A
                                f"expected shape compatible with {list(shape)}")  # fmt: skip
         gradient = sum_to_shape(gradient, shape=tuple(shape))
     present = gradient._array.dtype if hasattr(gradient, "_array") else gradient.dtype
+    if dtype is None:  # a leaf that takes any
+        return gradient
     if present != dtype or present.metadata is not None or dtype.metadata is not None:
         gradient = cast(gradient, dtype=dtype)
     return gradient

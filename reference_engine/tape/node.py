@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reference_engine.state import state
+from reference_engine.tape.grad_type import OWN, of_edge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +197,8 @@ class AccumulateGrad(Node):
     def __init__(self, variable: Tensor) -> None:
         self.variable, self.role = variable, LEAF
         self.shape, self.dtype = variable._array.shape, variable._array.dtype
+        if variable._grad_dtype is not OWN:
+            self.dtype = of_edge(variable)
         self.sequence_number = 1 << 62  # runs as soon as its gradient is complete
 
     def name(self) -> str:
