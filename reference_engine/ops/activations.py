@@ -14,6 +14,7 @@ from reference_engine.ops import registry
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.elementwise_kind import elementwise
 from reference_engine.ops.kinds import general
+from reference_engine.ops.masking import masked
 from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor, wrap
 
@@ -78,26 +79,26 @@ def _threshold(name: str, value: Any, slope: Any) -> Any:
 
 leaky = _threshold("leaky_relu", lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
                    lambda x, *, negative_slope: np.where(x > 0, 1, negative_slope))  # fmt: skip
-hardtanh_op = _threshold("hardtanh", lambda x, *, low, high: np.clip(x, low, high),
-                         lambda x, *, low, high: (x > low) & (x < high))  # fmt: skip
+hardtanh_op = general("hardtanh", lambda x, *, low, high: (np.clip(x, low, high), np.asarray(~((x <= low) | (x >= high)))),
+                      lambda g, inside: masked(g, inside), inputs=("x",), aux=("inside",), saved_names=("self",))  # fmt: skip
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x above 0, negative_slope * x below. Source: torch.nn.functional.leaky_relu."""
     return leaky(input, negative_slope=negative_slope)
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """Clipped to [min_val, max_val]; derivative 0 at the bounds. Source: torch.nn.functional.hardtanh."""
     return hardtanh_op(input, low=min_val, high=max_val)
 
 
-def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+def relu6(input: Tensor) -> Tensor:
     """Clipped to [0, 6]. Source: torch.nn.functional.relu6."""
     return hardtanh(input, 0.0, 6.0)
 
 
-def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     """x above 0, alpha (exp(x) - 1) below. Source: torch.nn.functional.elu."""
     positive = input._array > 0
     return where(positive, input, alpha * registry.functions["expm1"](where(positive, 0.0, input)))

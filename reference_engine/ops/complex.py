@@ -11,6 +11,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, general
+from reference_engine.ops.masking import nil
 from reference_engine.ops.registry import both, function
 from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor, new, wrap
@@ -18,7 +19,7 @@ from reference_engine.tensor import Tensor, new, wrap
 
 def _imaginary(g: Any) -> Any:
     """i * g for a real g, over arrays and tensors."""
-    return complex_op(g * 0, g) if isinstance(g, Tensor) else g * np.asarray(1j, np.result_type(g.dtype, np.complex64))
+    return complex_op(nil(g), g) if isinstance(g, Tensor) else g * np.asarray(1j, np.result_type(g.dtype, np.complex64))
 
 
 def _real_part(g: Any) -> Any:

@@ -17,12 +17,13 @@ from reference_engine.ops import registry
 from reference_engine.ops.elementwise_kind import _into, divisor_checked, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, constant, general
+from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both
 from reference_engine.tensor import Tensor
 
 
 def _sigmoid(x: Any) -> Any:
-    return special.expit(x)
+    return special.expit(x) if x.dtype.kind != "c" else 1 / (1 + np.exp(-x))
 
 
 ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}
@@ -62,7 +63,7 @@ atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x *
 sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
 erf        = elementwise("erf",             special.erf,           "1.1283791670955126 * exp(-(x * x))", numeric="float")
 erfc       = elementwise("erfc",            special.erfc,          "-1.1283791670955126 * exp(-(x * x))", numeric="float")
-relu       = elementwise("relu",            _relu, "sign(y)")
+relu       = elementwise("relu",            _relu,                 "masked(g, ~(y <= 0))")
 floor      = elementwise("floor",           np.floor,              "0")
 ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
@@ -79,8 +80,8 @@ mul        = elementwise("mul",             np.multiply,           "b",         
 _div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-((a / b) / b)", numeric="float", node="DivBackward0", inplace=False)
 pow_tensor = elementwise("_pow",            np.power,              "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
 atan2      = elementwise("atan2",           np.arctan2,            "b / (a * a + b * b)",      "-a / (a * a + b * b)", numeric="float")
-maximum    = elementwise("maximum",         np.maximum,            "prefer(a, b)",             "prefer(b, a)", inplace=False)
-minimum    = elementwise("minimum",         np.minimum,            "prefer(b, a)",             "prefer(a, b)", inplace=False)
+maximum    = elementwise("maximum",         np.maximum,            "masked(halved(g, a == b), ~(a < b))", "masked(halved(g, a == b), ~(b < a))", inplace=False)
+minimum    = elementwise("minimum",         np.minimum,            "masked(halved(g, a == b), ~(b < a))", "masked(halved(g, a == b), ~(a < b))", inplace=False)
 fmod       = elementwise("fmod",            divisor_checked(np.fmod),              "1",                        "-trunc(a / b)")
 remainder  = elementwise("remainder",       divisor_checked(np.remainder),          "1",                        "-floor(a / b)")
 hypot      = elementwise("hypot",           np.hypot,              "a / y",                    "b / y",  numeric="float")
@@ -99,9 +100,6 @@ def _float_like(x: Any, value: Any) -> Any:
     return np.asarray(value).astype(dtype)
 
 
-# Half at a tie: the subgradient that torch documents for maximum and minimum.
-_mask_word("prefer", lambda a, b: _float_like(a, np.greater(a, b) + 0.5 * np.equal(a, b)))
-_mask_word("sign_of", lambda x: _float_like(x, np.sign(x)))
 _mask_word("nonzero_mask", lambda a, b: _float_like(b, ~((np.equal(a, 0)) & (np.less_equal(b, 0)))))
 
 
@@ -197,7 +195,7 @@ registry.publish("floor_divide_", in_place(floor_divide, "floor_divide_"), modul
 pow_number = general(
     "pow",
     lambda x, *, exponent: np.power(x, exponent),
-    lambda g, x, exponent: g * (exponent * power(x, exponent - 1)) if exponent != 0 else g * 0,
+    lambda g, x, exponent: g * (exponent * power(x, exponent - 1)) if exponent != 0 else nil(g),
     node="PowBackward0", inputs=("x",), saved_names=("self",),
 )  # fmt: skip
 
@@ -232,18 +230,13 @@ def square(input: Tensor) -> Tensor:
 
 # --- where, clamp, abs, lerp -----------------------------------------------------------------------------------
 
-_where = elementwise("_where", np.where, None, "a", "1 - a", node="WhereBackward0", inplace=False, method=False,
-                     module=False)  # fmt: skip
-
-
 def _where_forward(a: Any, b: Any, *, condition: np.ndarray) -> np.ndarray:
     return np.where(condition, a, b)
 
 
 select_where = general(
     "where", _where_forward,
-    lambda g, condition: g * condition if not isinstance(g, Tensor) else mul(g, _constant(condition)),
-    lambda g, condition: g * ~condition if not isinstance(g, Tensor) else mul(g, _constant(~condition)),
+    lambda g, condition: masked(g, condition), lambda g, condition: masked(g, ~condition),
     inputs=("a", "b"), saved_names=("self", "other"),
 )  # fmt: skip
 
@@ -300,12 +293,7 @@ def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> tuple[np.ndarray, n
     return np.clip(x, low, high).astype(common, copy=False), np.asarray(_inside(x, low, high))
 
 
-_clamp = general("clamp", _clamp_forward, lambda g, inside: select(g, inside), inputs=("x",), aux=("inside",))
-
-
-def select(g: Any, mask: np.ndarray) -> Any:
-    """g where the mask holds, 0 elsewhere; over arrays and tensors."""
-    return g * mask if not isinstance(g, Tensor) else mul(g, _constant(mask))
+_clamp = general("clamp", _clamp_forward, lambda g, inside: masked(g, inside), inputs=("x",), aux=("inside",))
 
 
 registry.publish("clamp_", in_place(clamp, "clamp_"))

@@ -1,7 +1,8 @@
 """The elementwise kind: a ufunc, and per input the partial derivative as text.
 
 A partial is written in the inputs' names (`x`; `a`, `b`; `a`, `b`, `c`), the result `y` and the words of the registry.
-"b" for the first input of mul says dy/da = b; the rule is then g * (b). None: no derivative with respect to that input.
+"b" for the first input of mul says dy/da = b; the rule is then g * (b). A text that mentions g is the whole rule. None:
+no derivative with respect to that input.
 The text is compiled twice, over arrays and over tensors, and printed as documentation.
 
 With one or two plain float tensors of equal dtype the operator takes a short path that does the same as the long one.
@@ -20,7 +21,7 @@ from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_a
 from reference_engine.state import state
 from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, VersionCounter, read_array, save_input
-from reference_engine.tensor import Tensor, new
+from reference_engine.tensor import Tensor, new, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ def compile_rule(partial: str, names: Sequence[str], words: dict[str, Any]) -> C
 
 def rule_text(partial: str) -> str:
     """The rule g -> g * partial as text."""
-    return {"1": "g", "-1": "-g", "0": "g * 0"}.get(partial, f"g * ({partial})")
+    return {"1": "g", "-1": "-g", "0": "nil(g)"}.get(partial) or (partial if mentions(partial, "g") else f"g * ({partial})")
 
 
 def mentions(partial: str | None, name: str) -> bool:
@@ -224,6 +225,17 @@ def elementwise(name: str, ufunc: Callable, *partials: str | None, numeric: str 
     return call
 
 
+def divisor_checked(ufunc: Callable) -> Callable:
+    """A division that raises for integers divided by 0, as torch's does on the CPU; floats give NaN or infinity."""
+
+    def divide(a: Any, b: Any) -> Any:
+        if np.result_type(a, b).kind in "iu" and not np.all(b):
+            raise RuntimeError("ZeroDivisionError")
+        return ufunc(a, b)
+
+    return divide
+
+
 def _mismatch(*arrays: Any) -> RuntimeError:
     from reference_engine.ops.shapes import mismatch
 
@@ -339,9 +351,20 @@ def _binary(op: Elementwise) -> Any:
                 else:
                     node.role, node.saved = LIGHT, ()
                 return result
-        return _into(long(input, other), out)
+        result = long(input, other)
+        return _into(result if isinstance(result, Tensor) else _of_numbers(op, result, input, other), out)
 
     return call
+
+
+def _of_numbers(op: Elementwise, result: Any, *inputs: Any) -> Any:
+    """The 0-d tensor that an operator makes of Python numbers alone; over arrays the result stays what it is."""
+    if not all(type(x) in NUMBER_TYPES for x in inputs):
+        return result
+    common = dtypes.result_type([(dtypes.of_number(x), 0) for x in inputs])
+    if op.numeric == "float" and common.category < dtypes.FLOATING:
+        common = dtypes.get_default_dtype()
+    return wrap(asarray(result, common.numpy))
 
 
 def _ternary(op: Elementwise) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from reference_engine.dtypes import converted
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import general, linear
+from reference_engine.ops.masking import nil
 from reference_engine.ops.registry import method
 from reference_engine.ops.shapes import mismatch
 from reference_engine.tape.views import check_inplace
@@ -23,9 +24,9 @@ def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
     return converted(source, x.dtype)
 
 
-copy_from = general("copy", _copied, lambda g: g * 0, lambda g: g,
+copy_from = general("copy", _copied, lambda g: nil(g), lambda g: g,
                      inputs=("x", "v"), node="CopyBackwards", saved_names=("self", "src"))  # fmt: skip
-_fill = linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: g * 0, node="FillBackward0")
+_fill = linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: nil(g), node="FillBackward0")
 
 
 @method
@@ -53,4 +54,4 @@ def zero_(self: Tensor) -> Tensor:
     return overwrite(self, lambda alias: _zero(alias))
 
 
-_zero = linear("zero", lambda x: np.zeros_like(x), lambda g: g * 0)
+_zero = linear("zero", lambda x: np.zeros_like(x), lambda g: nil(g))

@@ -12,8 +12,9 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.activations import log_softmax, softplus_one
-from reference_engine.ops.elementwise import select, where
+from reference_engine.ops.elementwise import where
 from reference_engine.ops.kinds import general
+from reference_engine.ops.masking import masked
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -255,17 +256,26 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
 def _smooth_part(logs: Tensor, target: Tensor, weight: Any, ignore_index: int, reduction: str, dim: int) -> Tensor:
     keep = target._array != ignore_index
     weighted = logs if weight is None else logs * weight.reshape([-1 if i == dim else 1 for i in range(logs.ndim)])
-    loss = select(-weighted.sum(dim), keep)
+    loss = masked(-weighted.sum(dim), keep)
     if reduction == "mean":
         spread = keep.sum() if weight is None else (weight._array[np.where(keep, target._array, 0)] * keep).sum()
         return loss.sum() / float(spread)
     return loss if reduction == "none" else loss.sum()
 
 
+KL_MEAN = (
+    "reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by the "
+    "batch size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in the "
+    "next major release."
+)
+
+
 def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
            log_target: bool = False) -> Tensor:  # fmt: skip
     """target * (log target - input). Source: torch.nn.functional.kl_div."""
     f = registry.functions
+    if reduction == "mean":
+        warnings.warn(KL_MEAN, stacklevel=2)
     loss = f["exp"](target) * (target - input) if log_target else f["xlogy"](target, target) - target * input
     if reduction == "batchmean":
         return loss.sum() / input._array.shape[0]
