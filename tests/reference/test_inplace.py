@@ -1,0 +1,151 @@
+"""In-place programs mean on the reference what they mean on torch: values, gradients, versions, errors."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reference_engine as engine
+
+torch = pytest.importorskip("torch")
+
+numbers = st.sampled_from([-1.5, 0.5, 2.0])
+regions = st.sampled_from([slice(0, 1), slice(1, 3), slice(0, 4, 2), slice(None), 2])
+steps = st.one_of(
+    st.tuples(st.sampled_from(["sin_", "exp_", "tanh_", "relu_", "sigmoid_", "neg_", "square_", "zero_", "abs_"])),
+    st.tuples(st.sampled_from(["add_", "mul_", "div_", "fill_", "pow_"]), numbers),
+    st.tuples(st.sampled_from(["times x", "copy x", "times itself", "use", "save", "unrecorded", "detached"])),
+    st.tuples(st.sampled_from(["region times", "region assigned", "region sine", "region copies x"]), regions),
+)
+
+
+def run(namespace, program):
+    """The program on an engine: y starts as 2x; `total` collects what was computed from y on the way."""
+    x = namespace.tensor([0.25, 0.5, 0.75, 1.0], dtype=namespace.float64, requires_grad=True)
+    y = x * 2
+    total = (y + 1).sum()
+    for step, *arguments in program:
+        if step == "times x":
+            y.mul_(x)
+        elif step == "copy x":
+            y.copy_(x)
+        elif step == "times itself":
+            y.mul_(y)
+        elif step == "use":
+            total = total + (y + 3).sum()
+        elif step == "save":
+            total = total + (y * y).sum()
+        elif step == "unrecorded":
+            with namespace.no_grad():
+                y.add_(1)
+        elif step == "detached":
+            y.detach().mul_(2)
+        elif step == "region times":
+            y[arguments[0]].mul_(3)
+        elif step == "region assigned":
+            y[arguments[0]] = x[1] * 5
+        elif step == "region sine":
+            y[arguments[0]].sin_()
+        elif step == "region copies x":
+            y[arguments[0]].copy_(x[arguments[0]])
+        else:
+            getattr(y, step)(*arguments)
+    (total + (y * x).sum()).backward()
+    return y.tolist(), x.grad.tolist(), y._version, y.is_leaf
+
+
+def end(namespace, program):
+    """What a program leaves behind, or its kind of error."""
+    try:
+        return run(namespace, program)
+    except RuntimeError as error:
+        return "modified by an inplace operation" in str(error), str(error)[:60]
+
+
+@given(st.lists(steps, max_size=6))
+def test_in_place_programs_mean_the_same_as_on_torch(program):
+    """Values, gradients and versions agree, and a program that torch refuses is refused with the same words."""
+    ours, theirs = end(engine, program), end(torch, program)
+    if len(theirs) == 2:
+        assert ours == theirs
+    else:
+        assert ours[0] == pytest.approx(theirs[0], nan_ok=True)
+        assert ours[1] == pytest.approx(theirs[1], nan_ok=True)
+        assert ours[2:] == theirs[2:]
+
+
+SAVING = ["mul", "true_divide", "atan2", "maximum", "pow", "hypot"]
+
+
+@pytest.mark.parametrize("name", SAVING)
+def test_results_of_binary_operators_may_be_changed_where_torch_allows_it(name):
+    """Whether an operator's rule reads its result is seen from outside, by changing the result before backward."""
+
+    def fails(namespace):
+        a = namespace.tensor([0.5, 2.0], requires_grad=True)
+        b = namespace.tensor([1.5, 0.5], requires_grad=True)
+        y = getattr(namespace, name)(a, b)
+        y.add_(1)
+        try:
+            y.sum().backward()
+        except RuntimeError:
+            return True
+        return False
+
+    assert fails(engine) == fails(torch)
+
+
+UNARY = ["exp", "log", "sqrt", "rsqrt", "reciprocal", "sin", "tanh", "sigmoid", "relu", "abs", "square", "asin", "atan",
+         "erf", "expm1", "log1p", "tan", "sinh"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_what_unary_operators_save_is_seen_by_changing_it(name):
+    """Changing the input, or the result, before backward is an error exactly where it is one on torch."""
+
+    def fails(namespace, changed):
+        x = namespace.tensor([0.25, 0.5], requires_grad=True)
+        h = x * 1
+        y = getattr(namespace, name)(h)
+        (h if changed == "input" else y).add_(1)
+        try:
+            y.sum().backward()
+        except RuntimeError:
+            return True
+        return False
+
+    assert [fails(engine, c) for c in ("input", "result")] == [fails(torch, c) for c in ("input", "result")]
+
+
+def test_out_is_written_counted_and_returned():
+    """out= gives the tensor itself back, overwritten, its version raised; other tensors on its memory see it."""
+    out = engine.zeros(2)
+    view = out[:1]
+    assert engine.sin(engine.tensor([0.0, math.pi / 2]), out=out) is out
+    assert out.tolist() == pytest.approx([0.0, 1.0])
+    assert out._version == 1
+    assert view.tolist() == [0.0]
+
+
+def test_out_is_resized_with_a_warning_unless_it_was_empty():
+    """An out= of another shape is resized; one that held elements warns."""
+    empty = engine.zeros(0)
+    engine.exp(engine.zeros(3), out=empty)
+    assert empty.tolist() == [1.0, 1.0, 1.0]
+    with pytest.warns(UserWarning, match="was resized"):
+        engine.exp(engine.zeros(2), out=empty)
+    assert empty.tolist() == [1.0, 1.0]
+
+
+def test_out_is_refused_where_it_would_lose_a_gradient_or_a_type():
+    """out= with a tensor that requires grad, or floats written to integers, raises torch's errors."""
+    x = engine.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="don't support automatic differentiation"):
+        engine.sin(x, out=engine.zeros(2))
+    with pytest.raises(RuntimeError, match="result type Float can't be cast to the desired output type Long"):
+        engine.sin(engine.ones(2), out=engine.zeros(2, dtype=engine.int64))
+    with engine.no_grad():
+        assert engine.sin(x, out=engine.zeros(2)).requires_grad is False
