@@ -1,6 +1,5 @@
 """Activations that are compositions of other operators, and the in-place forms of those that have one.
 
-In place the function is computed from a copy of the old values, so that what the rules read is never overwritten.
 Source: torch.nn.functional.
 """
 
@@ -24,7 +23,7 @@ def applied(function: Callable, input: Tensor, inplace: bool, *options: Any) -> 
     if not inplace:
         return function(input, *options)
     check_inplace(input)
-    return overwrite(input, lambda alias: function(f["clone"](alias), *options))
+    return overwrite(input, lambda alias: function(alias, *options))
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.state import state
+from reference_engine.tape.node import next_sequence_number
 from reference_engine.tape.saved import Saved
 from reference_engine.tape.views import check_inplace, rebase
 from reference_engine.tensor import Tensor
@@ -40,6 +41,7 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     alias._accumulator = target._accumulator
     if state.saved_tensor_hooks:
         alias._array = np.array(alias._array)  # a hook may keep what is saved: it must not be overwritten
+    before = next_sequence_number()
     result = compute(alias)
     if result.dtype.category > target.dtype.category:
         names = dtypes.type_name(result.dtype), dtypes.type_name(target.dtype)
@@ -47,7 +49,7 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     if result.shape != target.shape:
         raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape "
                            f"{list(result.shape)}")  # fmt: skip
-    _keep_old_value(result, alias)
+    _keep_old_values(result, alias, before)
     about_to_write(target)
     written = result._array
     target._write(
@@ -91,11 +93,18 @@ def write_out(out: Tensor, result: Tensor) -> Tensor:
     return out
 
 
-def _keep_old_value(result: Tensor, alias: Tensor) -> None:
-    """Gives the alias its own memory where the recorded node saved it."""
+def _keep_old_values(result: Tensor, alias: Tensor, before: int) -> None:
+    """Gives the alias its own memory where a node recorded since `before` may have saved it, and its views too."""
     if result._edge is None:
         return
-    saved = getattr(result._edge[0], "saved", ())
+    node = result._edge[0]
+    if node.sequence_number > before + 1:  # several nodes
+        for view in [reference() for reference in alias._views or ()]:
+            if view is not None:
+                view._array = np.array(view._array)
+        alias._array = np.array(alias._array)
+        return
+    saved = getattr(node, "saved", ())
     if isinstance(saved, tuple) and any(entry is alias for entry in saved):
         alias._array = np.array(alias._array)
 

@@ -210,13 +210,16 @@ class Overridden(Node):
 class CopySlices(_RegionNode):
     """The history of a base after a view of it was changed in place by the operator behind `inner`.
 
-    Inputs: the base as it was, then the operator's other inputs.
+    Inputs: the base as it was, then the operator's other inputs. An operator that recorded several nodes reaches the
+    base as it was through the view's old history; then all inputs of its last node are others.
     """
 
     def __init__(self, base: Tensor, view: Tensor, inner: Edge | None) -> None:
         self.sequence_number = next_sequence_number()
         self.inner = inner
-        self.edges = (edge_of(base), *(inner[0].edges[1:] if inner is not None else ()))
+        edges = inner[0].edges if inner is not None else ()
+        self.direct = not edges or edges[0] == edge_of(view)
+        self.edges = (edge_of(base), *(edges[1:] if self.direct else edges))
         self.shape, self.dtype = base._array.shape, base._array.dtype
         self.region = Region(base, view)
 
@@ -235,8 +238,9 @@ class CopySlices(_RegionNode):
         if self.inner is not None:
             node, nr = self.inner
             grads = tuple(inside if i == nr else None for i in range(node.outputs))
-            wanted = (node.edges[0] is not None, *needed[1:])
+            wanted = (node.edges[0] is not None, *needed[1:]) if self.direct else needed[1:]
             results = node.tensors(grads, wanted) if recorded else node.arrays(grads, wanted)
+            results = results if self.direct else (None, *results)
         if not needed[0]:
             return (None, *results[1:])
         outside = gradient - self.region.put(inside)

@@ -52,6 +52,14 @@ CHANGES = {
         lambda y, x: torch.cat([torch.full((1,), 0.5, dtype=torch.float64), y[1:3], torch.full((1,), 0.5, dtype=torch.float64)]),
     ),
     "copy": (lambda y, x: y[2:].copy_(x[:2]), lambda y, x: torch.cat([y[:2], x[:2]])),
+    "several nodes": (
+        lambda y, x: torch.nn.functional.selu(y[1:], inplace=True),
+        lambda y, x: torch.cat([y[:1], torch.nn.functional.selu(y[1:])]),
+    ),
+    "several nodes, whole": (
+        lambda y, x: y.addcmul_(y.clone(), x).lerp_(x, 0.25),
+        lambda y, x: (y + y * x) + 0.25 * (x - (y + y * x)),
+    ),
     "clamp": (lambda y, x: y.clamp_(-10, 10), lambda y, x: y.clamp(-10, 10)),
 }  # fmt: skip
 
