@@ -8,26 +8,10 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.layouts import contiguous_format, ordered, preserve_format
+from reference_engine.layouts import empty_like as array_like
 from reference_engine.state import state
 from reference_engine.tensor import Size, Tensor, mark_inference, wrap
-
-
-class layout:
-    """How elements are stored; dense tensors are strided."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return f"torch.{self.name}"
-
-
-class memory_format(layout):
-    """An order of dimensions in memory."""
-
-
-strided = layout("strided")
-contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
 
 
 def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
@@ -159,18 +143,33 @@ def from_numpy(array: np.ndarray) -> Tensor:
     return wrap(array.view(d.numpy) if array.dtype.isnative else array.astype(d.numpy))
 
 
+def _like(input: Tensor, fill: Any, numpy_type: np.dtype, format: Any) -> np.ndarray:
+    """A filled array in another one's shape, and in its order unless a format is asked for."""
+    array = fill(input._array.shape, numpy_type)
+    if format is not None and format is not preserve_format:
+        return ordered(array, format.order(array.ndim))
+    like = array_like(input._array, numpy_type)
+    if not like.flags.c_contiguous:
+        like[...] = array
+        return like
+    return array
+
+
 def _filled(name: str, fill: Any) -> Any:
     def make(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
              out: Any = None, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
         _device(device)
         wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-        return _finish(fill(_sizes(size), wanted.numpy), requires_grad)
+        array = fill(_sizes(size), wanted.numpy)
+        if memory_format not in (None, contiguous_format):
+            array = ordered(array, memory_format.order(array.ndim))
+        return _finish(array, requires_grad)
 
     def make_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                   layout: Any = None, memory_format: Any = None) -> Tensor:  # fmt: skip
         _device(device)
         wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype
-        return _finish(fill(input._array.shape, wanted.numpy), requires_grad)
+        return _finish(_like(input, fill, wanted.numpy, memory_format), requires_grad)
 
     make.__name__, make_like.__name__ = name, f"{name}_like"
     make.__doc__ = f"A tensor of the given size. Source: torch.{name}."
@@ -182,6 +181,17 @@ zeros, zeros_like = _filled("zeros", np.zeros)
 ones, ones_like = _filled("ones", np.ones)
 # What is in uninitialised memory must not be relied on; zeros keep runs reproducible.
 empty, empty_like = _filled("empty", np.zeros)
+
+
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+                  layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+    """A tensor with the strides given, in elements. Source: torch.empty_strided."""
+    _device(device)
+    wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
+    last = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 if 0 not in size else 0
+    memory = np.zeros(last, wanted.numpy)
+    steps = [s * memory.itemsize for s in stride]
+    return _finish(np.ndarray(tuple(size), memory.dtype, memory, strides=steps), requires_grad)
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.layouts import FORMATS, contiguous_format, is_dense, is_ordered, strided
 from reference_engine.memory import CPU, Size, Storage, device, memory_start
 from reference_engine.tape.saved import type_name
 
@@ -56,8 +57,6 @@ class Described(Base):
 
     @property
     def layout(self) -> Any:
-        from reference_engine.creation import strided
-
         return strided
 
     is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = is_xpu = is_mps = False
@@ -100,8 +99,15 @@ class Described(Base):
         return (self.data_ptr() - memory_start(self._memory)) // max(self._memory.dtype.itemsize, 1)
 
     def is_contiguous(self, memory_format: Any = None) -> bool:
-        """Whether the elements lie in C order without gaps."""
-        return bool(self._memory.flags.c_contiguous)
+        """Whether the elements lie in the order of the format without gaps."""
+        if memory_format is None or memory_format is contiguous_format:
+            return bool(self._memory.flags.c_contiguous)
+        fits = self._array.ndim == len(FORMATS.get(memory_format, ()))
+        return fits and is_ordered(self._memory, memory_format.order(self._array.ndim))
+
+    def is_non_overlapping_and_dense(self) -> bool:
+        """Whether the elements neither overlap nor leave gaps."""
+        return is_dense(self._memory)
 
     def data_ptr(self) -> int:
         """The address of the first element."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.layouts import is_dense
 from reference_engine.state import process
 
 if TYPE_CHECKING:
@@ -109,10 +110,11 @@ def of_numpy(numpy_type: np.dtype) -> dtype:
                         f"{', '.join(d.name for d in ALL)}.") from None  # fmt: skip
 
 
-def converted(array: np.ndarray, numpy_type: np.dtype, order: Any = "K") -> np.ndarray:
+def converted(array: np.ndarray, numpy_type: np.dtype) -> np.ndarray:
     """A new array of another type; the real part where a complex number cannot go, rounded where the type is narrow."""
     if array.dtype.kind == "c" and numpy_type.kind != "c":
         array = array.real
+    order: Any = "K" if is_dense(array) else "C"
     if numpy_type.metadata is not None:
         return numpy_type.metadata["dtype"].rounded(array.astype(numpy_type, order=order))
     return array.astype(numpy_type, order=order)

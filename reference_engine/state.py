@@ -32,6 +32,7 @@ class State(threading.local):
     backward: Any = None  # the pass that this thread is running, the innermost one
     evaluating: Any = None  # under anomaly detection: the node whose rule is running
     multithreading = True
+    grad_layouts_enforced = True
 
     def __init__(self) -> None:
         # IEEE arithmetic is silent in torch; guarding every operator instead costs more than most operators.

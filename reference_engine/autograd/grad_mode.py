@@ -144,6 +144,23 @@ class set_multithreading_enabled(set_grad_enabled):
         self._set(self.before)
 
 
+class enforce_grad_layout_policy(set_multithreading_enabled):
+    """Whether a new `.grad` takes its leaf's strides even where a gradient could be kept as it comes; this thread's
+    setting. Source: torch.autograd.grad_mode.enforce_grad_layout_policy.
+    """
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__(mode)
+
+    @staticmethod
+    def _set(mode: bool) -> bool:
+        before, state.grad_layouts_enforced = state.grad_layouts_enforced, mode
+        return before
+
+    def clone(self) -> enforce_grad_layout_policy:
+        return enforce_grad_layout_policy(self.mode)
+
+
 def is_multithreading_enabled() -> bool:
     """Whether backward may use threads. Source: torch.autograd.is_multithreading_enabled."""
     return state.multithreading

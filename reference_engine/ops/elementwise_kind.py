@@ -335,8 +335,7 @@ def _binary(op: Elementwise) -> Any:
                 shape = x.shape
                 exact = node.exact = shape == y.shape
                 node.shape = shape if exact else array.shape
-                node.dtype, node._hooks = d, None
-                result._edge = (node, 0)
+                node.dtype, node._hooks, result._edge = d, None, (node, 0)
                 if saves:
                     saved_a = saved_b = saved_y = None
                     if (a_for_a and edge_a is not None) or (a_for_b and edge_b is not None):
@@ -351,15 +350,14 @@ def _binary(op: Elementwise) -> Any:
                 else:
                     node.role, node.saved = LIGHT, ()
                 return result
-        result = long(input, other)
-        return _into(result if isinstance(result, Tensor) else _of_numbers(op, result, input, other), out)
+        return _into(_of_numbers(op, long(input, other), input, other), out)
 
     return call
 
 
 def _of_numbers(op: Elementwise, result: Any, *inputs: Any) -> Any:
-    """The 0-d tensor that an operator makes of Python numbers alone; over arrays the result stays what it is."""
-    if not all(type(x) in NUMBER_TYPES for x in inputs):
+    """The 0-d tensor that an operator makes of Python numbers alone; any other result is what it is."""
+    if isinstance(result, Tensor) or not all(type(x) in NUMBER_TYPES for x in inputs):
         return result
     common = dtypes.result_type([(dtypes.of_number(x), 0) for x in inputs])
     if op.numeric == "float" and common.category < dtypes.FLOATING:

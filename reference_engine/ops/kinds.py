@@ -226,7 +226,8 @@ class Operator:
 
         target = self.narrow_type(inputs)
         if isinstance(results, tuple):
-            return tuple(narrowed(r, target) for r in results)
+            count = len(self.outputs)  # what follows are auxiliaries
+            return (*(narrowed(r, target) for r in results[:count]), *results[count:])
         return narrowed(results, target)
 
     def record(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:

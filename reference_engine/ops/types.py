@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes, narrow
+from reference_engine.layouts import contiguous_format, is_ordered, ordered, preserve_format, preserved
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, linear
 from reference_engine.ops.registry import both, method
@@ -26,21 +27,26 @@ class Cast(Operator):
 
 # The transpose of a cast is the cast back, which the backward pass does on the edge.
 cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), node="ToCopyBackward0", saved_names=("self",))
-copy = linear("clone", lambda x: np.array(x, order="K"), lambda g: g)
-copy_contiguous = linear("clone_contiguous", lambda x: np.array(x, order="C"), lambda g: g, node="CloneBackward0")
+copy = linear("clone", lambda x: preserved(x), lambda g: g)
+copy_ordered = linear("clone_ordered", lambda x, *, order: ordered(x, order), lambda g: g, node="CloneBackward0")
 alias = linear("alias", lambda x: x[...], lambda g: g, view=True)
 
 
 @both
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+def clone(input: Tensor, *, memory_format: Any = preserve_format) -> Tensor:
     """A copy in new memory; gradient passes through unchanged. Source: torch.clone."""
-    return copy(input)
+    if memory_format is preserve_format or memory_format is None:
+        return copy(input)
+    return copy_ordered(input, order=memory_format.order(input._array.ndim))
 
 
 @method
-def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
-    """Itself where it lies in C order, else a copy that does."""
-    return self if self._array.flags.c_contiguous else copy_contiguous(self)
+def contiguous(self: Tensor, memory_format: Any = contiguous_format) -> Tensor:
+    """Itself where it lies in the order of the format, else a copy that does. Source: torch.Tensor.contiguous."""
+    if memory_format is contiguous_format and self._memory.flags.c_contiguous:
+        return self
+    order = memory_format.order(self._array.ndim)
+    return self if is_ordered(self._memory, order) else copy_ordered(self, order=order)
 
 
 @method
@@ -58,8 +64,9 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_bloc
         _device_type(device)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else self.dtype
     if wanted is self.dtype and not copy:
-        return self
-    return cast(self, dtype=wanted.numpy)
+        return self if memory_format in (None, preserve_format) else contiguous(self, memory_format)
+    result = cast(self, dtype=wanted.numpy)
+    return result if memory_format in (None, preserve_format) else contiguous(result, memory_format)
 
 
 _device_type = device

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine.state import state
+from reference_engine.tape.contract import fresh, laid_out, warn_of_mismatch
 from reference_engine.tape.hooks import run_post_accumulate_hooks
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ def accumulate(variable: Tensor, gradient: Any, *, recorded: bool) -> None:
 def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
     current = variable._grad
     if recorded:
-        variable._grad = gradient.clone() if current is None else current + gradient
+        if current is None:
+            variable._grad = laid_out(gradient.clone(), variable._array)
+        else:
+            variable._grad = laid_out(current + gradient, current._array)
+            warn_of_mismatch(variable._grad._array, variable._array)
         return
     array = gradient._array if hasattr(gradient, "_array") else np.asarray(gradient)
     if current is None:
@@ -52,6 +57,8 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
 
             check_inplace(current)
         total = current._array
+        if total.strides != variable._array.strides:
+            warn_of_mismatch(total, variable._array)
         np.add(total, array, out=total, casting="unsafe")
         if total.dtype.metadata is not None:
             total[...] = total.dtype.metadata["dtype"].rounded(total)
@@ -62,7 +69,4 @@ def _fresh(variable: Tensor, array: np.ndarray) -> Tensor:
     """A new gradient: never the array that arrived (others may hold it), laid out like the variable where dense."""
     from reference_engine.tensor import wrap
 
-    like = variable._array
-    result = np.empty_like(like, dtype=array.dtype) if like.ndim > 1 else np.empty(like.shape, array.dtype)
-    result[...] = array
-    return wrap(result)
+    return wrap(fresh(variable._array, array))

@@ -29,6 +29,7 @@ _by_sequence = attrgetter("sequence_number")
 class Pass:
     """One backward pass: the nodes to run, the gradients waiting at them, and what is to be captured."""
 
+    seeds: Sequence[Any] = ()  # the gradients it starts with
     level = 0  # how many passes are running around this one
 
     def __init__(self, *, keep_graph: bool, recorded: bool) -> None:
@@ -203,6 +204,7 @@ class Pass:
 
     def run(self, roots: Sequence[Edge], seeds: Sequence[Any], order: list[Node]) -> None:
         """The whole pass."""
+        self.seeds = seeds
         for edge, seed in zip(roots, seeds, strict=True):
             self.deliver(edge, seed)
         if self.recorded or self.needed is not None:
