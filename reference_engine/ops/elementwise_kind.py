@@ -64,7 +64,7 @@ class ElementwiseNode(OpNode):
 
     def free(self) -> None:
         for entry in self.saved:
-            if entry is not None and type(entry) not in NUMBER_TYPES:
+            if entry is not None:  # a number counts: torch saves it as a 0-d tensor
                 self.saved = FREED
                 return
 
