@@ -163,8 +163,10 @@ def test_a_tolerance_holds_in_the_script(folder: Folder, tolerance: str, holds: 
 def test_scripts_of_the_specification_hold() -> None:
     """The scripts of the specification hold on plain torch, but for departures of torch and absent devices."""
     torch = pytest.importorskip("torch")
-    failed = []
-    always = torch.is_warn_always_enabled()
+    from conformance.engines.loading import load as load_engine
+
+    engine = load_engine("torch")
+    before, failed = engine.capture(), []
     for case in CASES:
         if (
             case.torch_departs
@@ -180,7 +182,8 @@ def test_scripts_of_the_specification_hold() -> None:
                 failed.append(f"{case.name}: {type(error).__name__}: {error}")
             else:
                 assert out.getvalue() == "OK\n"
-    torch.set_warn_always(always)
+            finally:  # a script is a process's whole program, and may leave modes switched
+                engine.restore(before)
     assert failed == []
 
 
