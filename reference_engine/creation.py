@@ -140,7 +140,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     d = dtypes.of_numpy(array.dtype)
-    return wrap(array.view(d.numpy) if array.dtype.isnative else array.astype(d.numpy))
+    return _finish(array.view(d.numpy) if array.dtype.isnative else array.astype(d.numpy), False)
 
 
 def _like(input: Tensor, fill: Any, numpy_type: np.dtype, format: Any) -> np.ndarray:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
-from reference_engine.state import process
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.state import process, state
+from reference_engine.tensor import Tensor, mark_inference, wrap
 
 MASK = 2**64 - 1
 
@@ -100,6 +100,8 @@ def _sizes(size: tuple) -> tuple[int, ...]:
 def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     result = wrap(dtypes.converted(np.asarray(array), wanted.numpy))
+    if state.inference:
+        mark_inference(result)
     return result.requires_grad_() if requires_grad else result
 
 

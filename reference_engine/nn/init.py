@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.ops.inplace import about_to_write
 from reference_engine.random import numpy_generator
 from reference_engine.tensor import Tensor
 
 
 def _write(tensor: Tensor, values: Any) -> Tensor:
-    tensor._array[...] = values
+    about_to_write(tensor)
+    tensor._write(values)
     tensor._bump_version()
     return tensor
 

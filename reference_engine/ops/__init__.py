@@ -13,6 +13,7 @@ from reference_engine.ops import (
     embedding,
     filling,
     indexing,
+    inplace_forms,
     losses,
     matmul,
     moments,
@@ -30,10 +31,11 @@ from reference_engine.ops import (
     types,
 )
 
+inplace_forms.declare()
 operators.install()
 
 __all__ = [
     "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "filling",
-    "indexing", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling", "positions",
-    "reductions", "scatter", "shapes", "splitting", "strided", "types",
+    "indexing", "inplace_forms", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling",
+    "positions", "reductions", "scatter", "shapes", "splitting", "strided", "types",
 ]  # fmt: skip

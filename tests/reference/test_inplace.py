@@ -149,3 +149,64 @@ def test_out_is_refused_where_it_would_lose_a_gradient_or_a_type():
         engine.sin(engine.ones(2), out=engine.zeros(2, dtype=engine.int64))
     with engine.no_grad():
         assert engine.sin(x, out=engine.zeros(2)).requires_grad is False
+
+
+FORMS = {
+    "masked_fill_": lambda t, x: (t.tensor([True, False, True]), 9.0), "cumsum_": lambda t, x: (0,), "eq_": lambda t, x: (2.0,),
+    "index_add_": lambda t, x: (0, t.tensor([0, 2]), x[:2]), "scatter_": lambda t, x: (0, t.tensor([1]), x[:1]),
+    "scatter_add_": lambda t, x: (0, t.tensor([1]), x[:1]), "cumprod_": lambda t, x: (0,), "subtract_": lambda t, x: (x,),
+    "multiply_": lambda t, x: (x,), "divide_": lambda t, x: (x,), "clip_": lambda t, x: (1.5, 2.5), "arctan_": lambda t, x: (),
+    "ge_": lambda t, x: (x,), "clamp_min_": lambda t, x: (1.5,), "float_power_": lambda t, x: (2,), "negative_": lambda t, x: (),
+    "sgn_": lambda t, x: (), "conj_physical_": lambda t, x: (), "absolute_": lambda t, x: (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_in_place_forms_change_the_tensor_itself(name):
+    """Value, gradient, version and identity, as on torch."""
+
+    def changed(namespace):
+        x = namespace.tensor([1.0, 2.0, 3.0], dtype=namespace.float64, requires_grad=True)
+        y = x * 1
+        assert getattr(y, name)(*FORMS[name](namespace, x)) is y
+        (y * x).sum().backward()
+        return y.tolist(), x.grad.tolist(), y._version, y.requires_grad
+
+    ours, theirs = changed(engine), changed(torch)
+    assert ours[0] == pytest.approx(theirs[0])
+    assert ours[1] == pytest.approx(theirs[1])
+    assert ours[2:] == theirs[2:]
+
+
+RANDOM = {"normal_": (3.0, 0.5), "uniform_": (2.0, 4.0), "bernoulli_": (0.25,), "exponential_": (2.0,), "random_": (10,),
+          "geometric_": (0.5,), "log_normal_": (0.0, 0.25), "random_ in range": (3, 7)}  # fmt: skip
+MEANS = {"normal_": 3.0, "uniform_": 3.0, "bernoulli_": 0.25, "exponential_": 0.5, "random_": 4.5, "geometric_": 2.0,
+         "log_normal_": math.exp(0.25**2 / 2), "random_ in range": 4.5}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_fillings_are_in_place_and_forget_the_past(name):
+    """The mean is the distribution's, the old history gets gradient zero, and a seed gives the same numbers again."""
+    x = engine.ones(4000, dtype=engine.float64, requires_grad=True)
+    drawn = []
+    for _ in range(2):
+        engine.manual_seed(7)
+        y = x * 1
+        assert getattr(y, name.split()[0])(*RANDOM[name]) is y
+        drawn.append(y.tolist())
+    assert drawn[0] == drawn[1]
+    assert sum(drawn[0]) / 4000 == pytest.approx(MEANS[name], rel=0.1)
+    assert y._version == 1
+    y.sum().backward()
+    assert x.grad.sum().item() == 0.0
+
+
+def test_impossible_distributions_are_refused():
+    """Parameters outside a distribution's range, and integers where it is continuous, raise."""
+    for name, arguments in (("normal_", (0, -1)), ("uniform_", (2, 1)), ("bernoulli_", (2,)), ("random_", (3, 3))):
+        with pytest.raises(RuntimeError, match="expects"):
+            getattr(engine.ones(2), name)(*arguments)
+    with pytest.raises(NotImplementedError, match="not implemented for 'Long'"):
+        engine.ones(2, dtype=engine.int64).normal_()
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        engine.ones(2, requires_grad=True).normal_()
