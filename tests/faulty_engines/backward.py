@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import reference_engine as engine
+from reference_engine.ops import matmul
 from reference_engine.tape import backward as running
 from reference_engine.tape.backward import Pass
 from reference_engine.tape.node import edge_of
@@ -149,31 +150,33 @@ def fills_untracked_leaves(p: Patch) -> None:
     """Tensors that do not require grad receive gradients of zeros when they were used."""
 
     def backward(tensors: Any, *args: Any, **kwargs: Any) -> None:
+        roots = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+        used = [entry for root in roots for entry in _constants(getattr(root, "grad_fn", None))]
         original(tensors, *args, **kwargs)
-        for root in tensors if isinstance(tensors, (list, tuple)) else [tensors]:
-            _fill(getattr(root, "grad_fn", None))
+        for entry in used:
+            entry._grad = engine.zeros_like(entry)
 
-    def _fill(node: Any) -> None:
-        for entry in getattr(node, "saved", None) or ():
-            if isinstance(entry, engine.Tensor) and not entry.requires_grad:
-                entry._grad = engine.zeros_like(entry)
+    def _constants(node: Any) -> list:
+        saved = getattr(node, "saved", None)
+        own = [e for e in (saved if isinstance(saved, tuple) else ()) if isinstance(e, engine.Tensor)]
+        below = [c for edge in getattr(node, "edges", ()) if edge for c in _constants(edge[0])]
+        return [e for e in own if not e.requires_grad] + below
 
     original = asking.backward
     p.function(original, backward)
-    p.set(Pass, "keep_graph", property(lambda self: True, lambda self, value: None))
 
 
 @fault("backward")
-def transposes_the_matrix_product(p: Patch) -> None:
-    """The gradient of A @ x with respect to x is A g instead of A^T g, where shapes allow; else of wrong values."""
-    from reference_engine.ops import matmul
+def transposes_no_matrix(p: Patch) -> None:
+    """The gradient of A @ x with respect to x is A g instead of A^T g."""
+    p.set(matmul, "mT", lambda x: x)
 
-    def matvec(a: Any, b: Any) -> Any:
-        result = original(a, b)
-        return result * 0 + result.sum() / max(result.shape[0], 1)
 
-    original = matmul.matvec
-    p.set(matmul, "matvec", matvec)
+@fault("backward")
+def transposes_no_square_matrix(p: Patch) -> None:
+    """As the above, but only where shapes do not tell: A^T g where A has more rows than columns or fewer, else A g."""
+    original = matmul.mT
+    p.set(matmul, "mT", lambda x: x if x.shape[-1] == x.shape[-2] else original(x))
 
 
 @fault("backward")

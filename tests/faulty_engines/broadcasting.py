@@ -76,3 +76,61 @@ def losses_broadcast_silently(p: Patch) -> None:
         return engine.broadcast_tensors(input, target)
 
     p.set(losses, "_same_shape", same_shape)
+
+
+def adding(p: Patch, prepare: Any) -> None:
+    """Puts `prepare(a, b) -> (a, b)` before every addition of two tensors."""
+    original = engine.add
+
+    def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+        if isinstance(other, engine.Tensor):
+            input, other = prepare(input, other)
+        return original(input, other, alpha=alpha, out=out)
+
+    p.set(engine, "add", add)
+    p.set(engine.Tensor, "add", add)
+    p.set(engine.Tensor, "__add__", add)
+
+
+@fault("broadcasting")
+def aligns_leading_dimensions(p: Patch) -> None:
+    """Shapes are aligned from the first dimension instead of the last."""
+
+    def prepare(a: Any, b: Any) -> tuple:
+        most = max(a.dim(), b.dim())
+        return tuple(x.reshape(*x.shape, *[1] * (most - x.dim())) for x in (a, b))
+
+    adding(p, prepare)
+
+
+@fault("broadcasting")
+def cuts_operands_to_the_shorter(p: Patch) -> None:
+    """Sizes that do not match are cut to the smaller one, as zip does."""
+
+    def prepare(a: Any, b: Any) -> tuple:
+        for dim in range(-1, -min(a.dim(), b.dim()) - 1, -1):
+            m, n = a.shape[dim], b.shape[dim]
+            if m != n and 1 not in (m, n):
+                a, b = a.narrow(dim, 0, min(m, n)), b.narrow(dim, 0, min(m, n))
+        return a, b
+
+    adding(p, prepare)
+
+
+@fault("broadcasting")
+def flattens_operands_of_equal_size(p: Patch) -> None:
+    """Tensors of equal size that do not broadcast are added element by element, as torch did long ago."""
+
+    def prepare(a: Any, b: Any) -> tuple:
+        pairs = zip(reversed(a.shape), reversed(b.shape), strict=False)
+        fits = all(m == n or 1 in (m, n) for m, n in pairs)
+        return (a, b) if fits or a.numel() != b.numel() else (a, b.reshape(a.shape))
+
+    adding(p, prepare)
+
+
+@fault("broadcasting")
+def matrix_products_broadcast(p: Patch) -> None:
+    """mm and bmm are other names of matmul."""
+    for name in ("mm", "bmm"):
+        p.function(getattr(engine, name), engine.matmul)

@@ -82,3 +82,15 @@ def hessian_drops_mixed_blocks(p: Patch) -> None:
 def captured_inputs_are_differentiated(p: Patch) -> None:
     """A tensor captured by the function counts as the input when it is the same object."""
     p.function(arguments.prepared, lambda inputs, **_: tuple(x.requires_grad_() for x in inputs))
+
+
+@fault("functional")
+def derivatives_keep_their_graph_by_default(p: Patch) -> None:
+    """create_graph has the default True in jacobian."""
+    original = engine.autograd.functional.jacobian
+
+    def jacobian(func: Any, inputs: Any, create_graph: bool = True, strict: bool = False, vectorize: bool = False,
+                 strategy: str = "reverse-mode") -> Any:  # fmt: skip
+        return original(func, inputs, create_graph, strict, vectorize, strategy)
+
+    p.function(original, jacobian)

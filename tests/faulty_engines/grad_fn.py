@@ -6,6 +6,7 @@ from typing import Any
 
 import reference_engine as engine
 from reference_engine.autograd import graph
+from reference_engine.ops import saved_names
 from reference_engine.tape.node import AccumulateGrad, Node
 from tests.faulty_engines.patching import Patch, fault
 
@@ -104,3 +105,40 @@ def records_constants(p: Patch) -> None:
     p.set(Operator, "edges", edges)
     p.set(State, "refresh", lambda self: setattr(self, "plain", False))
     p.set(state.__dict__, "plain", False)
+
+
+@fault("grad_fn")
+def nodes_can_be_constructed(p: Patch) -> None:
+    """Node is an ordinary class: Node() gives a node without an operation."""
+
+    class Empty(Node):
+        """What Node() gives."""
+
+    original = Node.__new__
+    p.set(Node, "__new__", staticmethod(lambda cls, *args, **kwargs: original(Empty if cls is Node else cls)))
+
+
+@fault("grad_fn")
+def edges_forget_the_output_number(p: Patch) -> None:
+    """Every edge of next_functions claims to come from its node's first output."""
+    edges = Node.next_functions.fget
+    p.set(Node, "next_functions", property(lambda self: tuple((node, 0) for node, _ in edges(self))))
+
+
+@fault("grad_fn")
+def gradient_edges_start_at_the_first_output(p: Patch) -> None:
+    """get_gradient_edge gives the node with output number 0, whichever output the tensor is."""
+    original = graph.get_gradient_edge
+    p.function(original, lambda tensor: original(tensor)._replace(output_nr=0))
+
+
+@fault("grad_fn")
+def saved_results_are_shown_as_the_input(p: Patch) -> None:
+    """_saved_result shows what the node's input was."""
+    original = saved_names.attribute
+
+    def attribute(node: Any, name: str) -> Any:
+        leaf = getattr(node.edges[0][0], "variable", None) if node.edges and node.edges[0] else None
+        return leaf if name == "_saved_result" and leaf is not None else original(node, name)
+
+    p.function(original, attribute)

@@ -122,3 +122,16 @@ def no_grad_disables_requires_grad(p: Patch) -> None:
 
     original = engine.Tensor._set_tracked
     p.set(engine.Tensor, "_set_tracked", set_tracked)
+
+
+@fault("grad_modes")
+def modes_answer_with_numbers(p: Patch) -> None:
+    """is_grad_enabled() and is_inference_mode_enabled() give 1 and 0."""
+    for name in ("is_grad_enabled", "is_inference_mode_enabled"):
+        p.wrap(engine, name, lambda original: lambda: int(original()))
+
+
+@fault("grad_modes")
+def set_grad_enabled_always_ends_in_grad_mode(p: Patch) -> None:
+    """Leaving a set_grad_enabled block turns recording on, whatever the mode was before."""
+    p.set(grad_mode.set_grad_enabled, "__exit__", lambda self, *exc: state.set_grad_enabled(True) and None)

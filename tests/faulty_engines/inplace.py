@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import reference_engine as engine
 from reference_engine.ops import filling, inplace
-from reference_engine.ops.kinds import Rule
+from reference_engine.ops.kinds import Operator, Rule
+from reference_engine.state import State, state
 from reference_engine.tape import saved, views
+from reference_engine.tape.backward import Pass
 from tests.faulty_engines.patching import Patch, fault
 
 
@@ -38,7 +41,7 @@ def in_place_saves_a_copy_of_its_output(p: Patch) -> None:
 @fault("inplace")
 def in_place_saves_the_new_value(p: Patch) -> None:
     """The rule of an in-place operation reads the value after the change where it needs the one before."""
-    p.set(inplace, "_keep_old_value", lambda *args: None)
+    p.set(inplace, "_keep_old_values", lambda *args: None)
 
 
 @fault("inplace")
@@ -68,3 +71,27 @@ def version_is_checked_in_backward_only(p: Patch) -> None:
 def the_error_names_no_versions(p: Patch) -> None:
     """The error of the correctness check does not say what was changed, nor which versions were found and expected."""
     p.function(saved.modified, lambda *args, **kwargs: RuntimeError("modified by an inplace operation"))
+
+
+@fault("inplace")
+def the_check_is_too_eager(p: Patch) -> None:
+    """Changing any input of a recorded operation is an error, whether the operation saved it or not."""
+
+    def record(self: Any, inputs: tuple, params: Any, outs: tuple) -> None:
+        original(self, inputs, params, outs)
+        if outs[0]._edge is not None:
+            seen = [x._version_counter() for x in inputs if isinstance(x, engine.Tensor)]
+            watched[outs[0]._edge[0]] = [(counter, counter.version) for counter in seen]
+
+    def run_node(self: Any, node: Any) -> None:
+        if any(counter.version != version for counter, version in watched.get(node, ())):
+            raise RuntimeError("one of the variables has been modified by an inplace operation")
+        run(self, node)
+
+    watched: Any = weakref.WeakKeyDictionary()
+    original, run = Operator.record, Pass.run_node
+    p.set(Operator, "record", record)
+    p.set(Pass, "run_node", run_node)
+    p.long_way()
+    p.set(State, "refresh", lambda self: setattr(self, "plain", False))
+    p.set(state.__dict__, "plain", False)

@@ -25,18 +25,23 @@ class Patch:
         self._undo: list[Callable[[], None]] = []
 
     def set(self, owner: Any, name: str, value: Any) -> None:
-        """Sets an attribute of a module, class or object, or a key of a dict."""
+        """Sets an attribute of a module, class or object, or a key of a dict.
+
+        An attribute that the engine does not have is refused: after a renaming the fault would patch nothing.
+        """
         if isinstance(owner, dict):
             before = owner.get(name, _MISSING)
             owner[name] = value
             self._undo.append(lambda: owner.pop(name) if before is _MISSING else owner.__setitem__(name, before))
             return
+        assert hasattr(owner, name), f"{owner!r} has no {name!r} to replace: the fault follows an older engine"
         before = vars(owner).get(name, _MISSING)
         setattr(owner, name, value)
         self._undo.append(lambda: delattr(owner, name) if before is _MISSING else setattr(owner, name, before))
 
     def function(self, original: Any, replacement: Any) -> None:
         """Puts `replacement` wherever the engine holds `original`: imported names, tables of operators, methods."""
+        count = len(self._undo)
         modules = [m for n, m in list(sys.modules.items()) if n.partition(".")[0] == "reference_engine"]
         words = [registry.functions, registry.methods, registry.ARRAY_WORDS, registry.TENSOR_WORDS]
         for owner in [*modules, reference_engine.Tensor]:
@@ -47,6 +52,7 @@ class Patch:
             for name, value in list(table.items()):
                 if value is original:
                     self.set(table, name, replacement)
+        assert len(self._undo) > count, f"the engine holds {original!r} nowhere"
 
     def wrap(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         """Replaces a method or attribute by `make(original)`."""

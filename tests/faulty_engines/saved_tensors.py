@@ -10,6 +10,7 @@ from reference_engine.ops import saved_names
 from reference_engine.ops.kinds import Operator, OpNode
 from reference_engine.state import State, state
 from reference_engine.tape import handle, saved
+from reference_engine.tensor import Tensor
 from tests.faulty_engines.patching import Patch, fault
 
 
@@ -239,3 +240,15 @@ def pack_runs_for_every_input(p: Patch) -> None:
 
     original = Operator.record
     p.set(Operator, "record", record)
+
+
+@fault("saved_tensors")
+def saved_attributes_are_copies(p: Patch) -> None:
+    """A _saved_ attribute gives a detached copy of what the node holds."""
+    original = saved_names.attribute
+
+    def attribute(node: Any, name: str) -> Any:
+        found = original(node, name)
+        return found.detach().clone() if isinstance(found, Tensor) else found
+
+    p.function(original, attribute)
