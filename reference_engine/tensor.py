@@ -169,8 +169,8 @@ class Tensor(Described, Converted):
 
     def _check_grad(self, value: Any) -> None:
         if not isinstance(value, Tensor):
-            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type '"
-                            f"{type(value).__name__}'")  # fmt: skip
+            raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type "
+                            f"{type(value).__name__}")  # fmt: skip
         if value is self:
             raise RuntimeError("can't assign Variable as its own grad")
         wanted = grad_type.expected(self)

@@ -128,7 +128,7 @@ def _matching(grads: Any, roots: tuple) -> tuple:
     """One gradient per root."""
     if grads is None:
         return (None,) * len(roots)
-    given = (grads,) if isinstance(grads, Tensor) or not isinstance(grads, (list, tuple)) else tuple(grads)
+    given = (grads,) if isinstance(grads, Tensor) else tuple(grads)
     if len(given) != len(roots):
         raise RuntimeError(f"got {len(roots)} tensors and {len(given)} gradients")
     return given

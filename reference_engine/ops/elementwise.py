@@ -140,6 +140,27 @@ registry.word("pow_safe", _pow_safe_arrays, _pow_safe_tensors)
 registry.word("log_safe", _log_safe_arrays, _log_safe_tensors)
 
 
+INVERT = "is not supported. If you are trying to invert a mask, use the `~` or `logical_not()` operator instead."
+
+
+def _no_negative(inputs: tuple) -> None:
+    if inputs[0]._array.dtype.kind == "b":
+        raise RuntimeError(f"Negation, the `-` operator, on a bool tensor {INVERT}")
+
+
+def _no_difference(inputs: tuple) -> None:
+    bools = [x.dtype is dtypes.bool_ if isinstance(x, Tensor) else isinstance(x, bool) for x in inputs]
+    if all(bools):
+        raise RuntimeError("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+                           "`logical_xor()` operator instead.")  # fmt: skip
+    if any(bools):
+        raise RuntimeError(f"Subtraction, the `-` operator, with a bool tensor {INVERT}")
+
+
+neg.operator.refuses_bool = _no_negative
+_sub.operator.refuses_bool = _rsub.operator.refuses_bool = _no_difference
+
+
 # --- add and sub scale their second argument; pow and div have forms with their own nodes ------------------------
 
 

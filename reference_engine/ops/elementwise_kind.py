@@ -167,9 +167,13 @@ class Elementwise(Operator):
             "__module__": __name__})  # fmt: skip
         self.uses = [{i for i, n in enumerate((*names, "y")) if mentions(p, n)} for p in partials]
 
+    refuses_bool: Callable | None = None  # raises where inputs of type bool have no such operation
+
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         if not any(isinstance(x, Tensor) for x in inputs):
             return self.ufunc(*inputs)
+        if self.refuses_bool is not None:
+            self.refuses_bool(inputs)
         common = self.common_dtype(inputs)
         arrays = [self.prepare(x, common) for x in inputs]
         try:

@@ -8,13 +8,17 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
-from reference_engine.ops.kinds import general
+from reference_engine.ops.kinds import NUMBERS, general
+from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, narrow_to, select_dim, slice_dim
 from reference_engine.ops.registry import both, method
 from reference_engine.ops.shapes import axis
 from reference_engine.ops.types import alias
+from reference_engine.tape.saved import type_name
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
+
+KINDS = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got float)"
 
 
 @both
@@ -44,7 +48,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 def _getitem(self: Tensor, key: Any) -> Tensor:
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(_advanced(p) for p in parts):
-        return index_copy_out(self, key=tuple(_plain(p) for p in parts))
+        return index_copy_out(self, key=_checked(self, parts))
     consumed = sum(1 for p in parts if p is not None and p is not Ellipsis)
     if consumed > self._array.ndim:
         raise IndexError(f"too many indices for tensor of dimension {self._array.ndim}")
@@ -81,27 +85,64 @@ def _select(tensor: Tensor, dim: int, index: int) -> Tensor:
 
 
 def _number(part: Any) -> int:
+    if isinstance(part, str):
+        raise TypeError("new(): invalid data type 'str'")
+    if not hasattr(part, "__index__"):
+        raise IndexError(KINDS)
     return part.__index__()
 
 
 def _advanced(part: Any) -> bool:
     if isinstance(part, Tensor):
         return part._array.ndim > 0 or part._array.dtype.kind == "b"
-    return isinstance(part, (list, tuple, np.ndarray, bool))
+    return isinstance(part, (list, tuple, np.ndarray, bool, range))
 
 
 def _plain(part: Any) -> Any:
     if isinstance(part, Tensor):
-        return np.array(part._array)
+        if part._array.dtype.kind not in "iub":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        return np.array(part._array, bool if part._array.dtype == np.uint8 else None)  # a byte tensor is a mask
     if isinstance(part, slice):
         return slice(*[None if b is None else _number(b) for b in (part.start, part.stop, part.step)])
-    return np.asarray(part) if isinstance(part, (list, tuple)) else part
+    if isinstance(part, (list, tuple, range)):
+        return np.asarray(part, None if len(part) else np.int64)
+    return part
+
+
+def _checked(tensor: Tensor, parts: list) -> tuple:
+    """The key with plain parts; raises where it reaches beyond the tensor."""
+    key = tuple(_plain(p) for p in parts)
+    consumed = [k for k in key if k is not None and k is not Ellipsis and not isinstance(k, bool)]
+    dims = [k.ndim if isinstance(k, np.ndarray) and k.dtype == bool else 1 for k in consumed]
+    shape = tensor._array.shape
+    if sum(dims) > len(shape):
+        raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    if any(k is None or k is Ellipsis for k in key):
+        return key  # NumPy's own check
+    dim = 0
+    for k, n in zip(consumed, dims, strict=True):
+        if isinstance(k, np.ndarray) and k.dtype != bool and k.size:
+            outside = k[(k >= shape[dim]) | (k < -shape[dim])]
+            if outside.size:
+                raise IndexError(f"index {outside.flat[0]} is out of bounds for dimension {dim} with size {shape[dim]}")
+        dim += n
+    return key
+
+
+def _check_value(target: Tensor, value: Any) -> None:
+    if not isinstance(value, (Tensor, *NUMBERS, np.number, np.bool_)):
+        raise TypeError(f"can't assign a {_type_name(value)} to a torch.{type_name(target.dtype)}")
+
+
+def _type_name(value: Any) -> str:
+    return "numpy.ndarray" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(_advanced(p) for p in parts):
-        assign(self, tuple(_plain(p) for p in parts), value, accumulate=False)
+        assign(self, _checked(self, parts), value, accumulate=False)
         return
     view = _getitem(self, key)
     if isinstance(value, Tensor):
@@ -109,6 +150,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
             value = value.reshape(value._array.shape[value._array.ndim - view._array.ndim :])
         view.copy_(value)
     else:
+        _check_value(self, value)
         view.fill_(value)
 
 
@@ -124,11 +166,9 @@ def _index_put_forward(x: np.ndarray, v: np.ndarray, *, key: Any, accumulate: bo
 def _index_put_self(g: Any, v_shape: tuple, key: Any, accumulate: bool) -> Any:
     if accumulate:
         return g
-    inside = index_copy_out(g, key=key) if isinstance(g, Tensor) else g[key]
     mask = np.ones(g.shape, bool)
     mask[key] = False
-    del inside
-    return g * (wrap(mask) if isinstance(g, Tensor) else mask)
+    return masked(g, mask)
 
 
 index_put = general(
@@ -140,6 +180,7 @@ index_put = general(
 def assign(target: Tensor, key: Any, value: Any, *, accumulate: bool) -> Tensor:
     """target[key] = value (or +=), in place and recorded."""
     check_inplace(target)
+    _check_value(target, value)
     if not isinstance(value, Tensor):
         value = wrap(np.asarray(value, target._array.dtype))
     return overwrite(target, lambda alias: index_put(alias, value, key=key, accumulate=accumulate))

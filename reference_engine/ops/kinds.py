@@ -98,14 +98,14 @@ class OpNode(Node):
             if self.packed:
                 self.packed = {}  # type: ignore[misc]
             if self.params:  # in the dict that only nodes with parameters have
-                self.params = {k: v for k, v in self.params.items() if not isinstance(v, np.ndarray)}  # type: ignore[misc]
+                self.params = {k: v for k, v in self.params.items() if not _is_array(v)}  # type: ignore[misc]
 
     def holds_arrays(self) -> bool:
         """Whether there is anything to free: a graph that saved nothing can be run through again."""
         for entry in self.saved:
             if entry is not None and not isinstance(entry, NUMBERS):
                 return True
-        return bool(self.packed) or any(isinstance(v, np.ndarray) for v in self.params.values())
+        return bool(self.packed) or any(map(_is_array, self.params.values()))
 
     def __getattr__(self, name: str) -> Any:
         from reference_engine.ops.saved_names import attribute
@@ -128,6 +128,11 @@ class OpNode(Node):
     def put_entry(self, index: int, entry: Any) -> None:
         """Puts another entry in the place of `index`."""
         self.saved = (*self.saved[:index], entry, *self.saved[index + 1 :])
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a parameter holds an array: a mask, or indices."""
+    return isinstance(value, np.ndarray) or (isinstance(value, tuple) and any(isinstance(v, np.ndarray) for v in value))
 
 
 def _entry(node: OpNode, index: int) -> Any:

@@ -6,11 +6,13 @@ d m/dx = 1/n. Source: torch.var_mean, torch.std_mean.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from reference_engine.ops.kinds import general
+from reference_engine.ops.masking import masked
 from reference_engine.ops.reductions import _count, axes_of, mean, mean_dims, restore, std, var
 from reference_engine.ops.registry import publish
 from reference_engine.ops.shapes import broadcast
@@ -45,6 +47,11 @@ def _spread(g: Any, x: Any, dims: tuple, correction: float, factor: float) -> An
     return g * centred * _over(factor, _count(x.shape, dims) - correction)
 
 
+def _over_std(g: Any, std: Any) -> Any:
+    """g / std, and 0 where the deviation is 0: torch's subgradient there."""
+    return masked(g / std, std != 0)
+
+
 def _of_mean(g: Any, x_shape: tuple, dims: tuple) -> Any:
     return broadcast(restore(g, x_shape, dims) / _count(x_shape, dims), x_shape)
 
@@ -67,32 +74,61 @@ def _std_rule(gs: tuple, x: Any, std: Any, x_shape: tuple, dims: tuple, correcti
     spread, centre = gs
     parts = []
     if spread is not None:
-        parts.append(_spread(restore(spread / std, x_shape, dims), x, dims, correction, 1.0))
+        parts.append(_spread(restore(_over_std(spread, std), x_shape, dims), x, dims, correction, 1.0))
     if centre is not None:
         parts.append(_of_mean(centre, x_shape, dims))
     return _sum(parts)
 
 
+def _var_forward(x: np.ndarray, *, dims: tuple, correction: float, keepdim: bool) -> np.ndarray:
+    return _moments(x, dims, correction, keepdim)[0]
+
+
+def _std_forward(x: np.ndarray, *, dims: tuple, correction: float, keepdim: bool) -> np.ndarray:
+    return np.sqrt(_moments(x, dims, correction, keepdim)[0])
+
+
+def _std_alone(g: Any, x: Any, y: Any, x_shape: tuple, dims: tuple, correction: float) -> Any:
+    return _spread(restore(_over_std(g, y), x_shape, dims), x, dims, correction, 1.0)
+
+
+_var_alone = general(
+    "var", _var_forward,
+    lambda g, x, x_shape, dims, correction: _spread(restore(g, x_shape, dims), x, dims, correction, 2.0),
+    inputs=("x",), saved_names=("self",),
+)  # fmt: skip
+_std_op = general("std", _std_forward, _std_alone, inputs=("x",), saved_names=("self",))
 _two = {"inputs": ("x",), "saved_names": ("self",)}
 _var = general("var_mean", _var_mean, _var_rule, outputs=("var", "mean"), **_two)
 _std = general("std_mean", _std_mean, _std_rule, outputs=("std", "mean"), **_two)
 
 
-def _named(name: str, operator: Any, alone: Any) -> Any:
-    def call(input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None,
-             keepdim: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _named(name: str, operator: Any, otherwise: Callable, *, method: bool = False) -> Any:
+    """The callable of an operator over floats; other element types go to `otherwise`."""
+
+    def call(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
+             correction: Any = 1) -> Any:  # fmt: skip
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         correction = correction if unbiased is None else int(unbiased)
         if input._array.dtype.kind != "f":
-            return alone(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+            return otherwise(input, dim, correction=correction, keepdim=keepdim)
         return operator(input, dims=axes_of(dim, input._array.ndim), correction=correction, keepdim=keepdim)
 
     call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"The pair that torch.{name} gives."
-    publish(name, call, method=False, module=True)
+    call.__doc__ = f"Source: torch.{name}."
+    publish(name, call, method=method, module=True)
     return call
 
 
-var_mean = _named("var_mean", _var, var)
-std_mean = _named("std_mean", _std, std)
+def _with_mean(alone: Callable) -> Callable:
+    def pair(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> tuple[Tensor, Tensor]:
+        return alone(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+    return pair
+
+
+var_mean = _named("var_mean", _var, _with_mean(var))
+std_mean = _named("std_mean", _std, _with_mean(std))
+_named("var", _var_alone, var, method=True)
+_named("std", _std_op, std, method=True)

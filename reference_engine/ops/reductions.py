@@ -198,7 +198,9 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False)
         return sum((x != 0).to(x.dtype), dims, keepdim)
     if ord == 1:
         return sum(absolute(x), dims, keepdim)
-    return sum(absolute(x) ** ord, dims, keepdim) ** (1.0 / ord)
+    powers = sum(absolute(x) ** ord, dims, keepdim)
+    zero = powers._array == 0  # the root has no slope there; the norm's subgradient is 0
+    return where(zero, powers, where(zero, 1.0, powers) ** (1.0 / ord))
 
 
 @both

@@ -126,8 +126,13 @@ def _diagonal_transpose(g: Any, offset: int, dim1: int, dim2: int, x_shape: tupl
     return put_positions(g, positions=positions, shape=x_shape)
 
 
-diagonal_view = linear("diagonal", lambda x, *, offset, dim1, dim2: np.diagonal(x, offset, dim1, dim2), _diagonal_transpose,
-                       view=True)  # fmt: skip
+def _diagonal(x: np.ndarray, *, offset: int, dim1: int, dim2: int) -> np.ndarray:
+    view = np.diagonal(x, offset, dim1, dim2)
+    view.flags.writeable = x.flags.writeable  # NumPy gives it read-only
+    return view
+
+
+diagonal_view = linear("diagonal", _diagonal, _diagonal_transpose, view=True)
 
 
 @both

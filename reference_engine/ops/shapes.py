@@ -70,6 +70,12 @@ def _sum_to(x: Any, *, shape: tuple[int, ...]) -> Any:
     return np.add.reduce(np.asarray(x), axis=axes, keepdims=False).reshape(shape)
 
 
+def _expanded(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    view = np.broadcast_to(x, shape, subok=False)
+    # NumPy's is read-only; in-place changes are refused where elements share memory, and only there.
+    return view if 0 in view.strides else np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
+
+
 def _permutation_inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort(dims))
 
@@ -81,7 +87,7 @@ view_as_shape = linear("view",
 reshape_copy  = linear("unsafe_view",
                              lambda x, *, shape: np.reshape(x, shape).copy(),           lambda g, x_shape: reshape_to(g, x_shape))
 expand_to     = linear("expand",
-                             lambda x, *, shape: np.broadcast_to(x, shape, subok=False), lambda g, x_shape: sum_to_shape(g, shape=x_shape), view=True)
+                             _expanded, lambda g, x_shape: sum_to_shape(g, shape=x_shape), view=True)
 sum_to_shape  = linear("sum_to_size",
                              _sum_to,                                                   lambda g, x_shape: broadcast(g, x_shape), inputs=("x",), node="SumBackward1")
 permute_dims  = linear("permute",

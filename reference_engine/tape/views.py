@@ -9,6 +9,7 @@ Source: torch notes/autograd, "In-place operations"; torch docs "Tensor Views".
 
 from __future__ import annotations
 
+import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,15 @@ MULTI_OUTPUT = (
     "inplace operation by an out-of-place one."
 )
 NO_GRAD_VIEW = (
-    "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case "
-    "is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace "
-    "either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside (if you want "
-    "the inplace to be tracked)."
+    "A view was created in {mode} mode and is being modified inplace {now}. Given that this use case is ambiguous and "
+    "error-prone, it is forbidden. You can clarify your code by moving both the view and the inplace either both inside "
+    "the {block} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be "
+    "tracked)."
 )
+MODES = {
+    "no_grad": {"mode": "no_grad", "now": "with grad mode enabled", "block": "no_grad"},
+    "inference": {"mode": "inference", "now": "in normal mode", "block": "inference_mode"},
+}
 
 
 IN_FUNCTION = (
@@ -45,11 +50,13 @@ IN_FUNCTION = (
 
 
 class ViewInfo:
-    """How a view came to be: made with grad mode off, as one of several outputs, or as output of a custom Function."""
+    """How a view came to be: made with grad mode off (then `no_grad` is the mode: "no_grad" or "inference"), as one of
+    several outputs, or as output of a custom Function.
+    """
 
     __slots__ = ("in_function", "multi_output", "no_grad")
 
-    def __init__(self, no_grad: bool, multi_output: bool, in_function: bool = False) -> None:
+    def __init__(self, no_grad: str | None, multi_output: bool, in_function: bool = False) -> None:
         self.no_grad, self.multi_output, self.in_function = no_grad, multi_output, in_function
 
 
@@ -58,6 +65,7 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
     base = source._base if source._base is not None else source
     counter = source._version_counter()
     inherited = source._view
+    mode = "inference" if state.inference else None if state.grad_enabled else "no_grad"
     known = base._views
     if known is None:
         known = base._views = []
@@ -66,7 +74,7 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
     for view in views:
         view._base, view._counter = base, counter
         view._view = ViewInfo(
-            no_grad=not state.grad_enabled or (inherited is not None and inherited.no_grad),
+            no_grad=mode or (inherited.no_grad if inherited is not None else None),
             multi_output=len(views) > 1 or (inherited is not None and inherited.multi_output),
             in_function=inherited is not None and inherited.in_function,
         )
@@ -93,19 +101,23 @@ def check_inplace(tensor: Tensor) -> None:
         if tensor._edge is None:
             raise RuntimeError(LEAF_IN_PLACE)
         return
-    if base._edge is None and base._tracked:
-        raise RuntimeError(LEAF_VIEW_IN_PLACE)
     info = tensor._view
     if not (tensor.requires_grad or base.requires_grad):
         return
     if info.multi_output:
-        node = tensor._edge[0].name() if tensor._edge else "UnbindBackward0"
-        raise RuntimeError(MULTI_OUTPUT.format(nr=tensor.output_nr, node=node))
+        raise RuntimeError(MULTI_OUTPUT.format(nr=tensor.output_nr, node=_maker(tensor, "Unbind")))
     if info.in_function:
         node = tensor._edge[0].name() if tensor._edge else "a custom Function"
         raise RuntimeError(IN_FUNCTION.format(nr=tensor.output_nr, node=node.removesuffix("Backward")))
     if info.no_grad:
-        raise RuntimeError(NO_GRAD_VIEW)
+        raise RuntimeError(NO_GRAD_VIEW.format(**MODES[info.no_grad]))
+    if base._edge is None and base._tracked:
+        raise RuntimeError(LEAF_VIEW_IN_PLACE)
+
+
+def _maker(view: Tensor, otherwise: str) -> str:
+    """The operator that made a view, by the name that errors give it: "Unbind" for UnbindBackward0."""
+    return re.sub(r"Backward\d*$", "", view._edge[0].name()) if view._edge is not None else otherwise
 
 
 def rebase(target: Tensor, result: Tensor) -> None:
@@ -153,7 +165,8 @@ def renew_views(base: Tensor) -> None:
             if edge is None:
                 view._edge = None
                 continue
-            maker = Overridden(view, edge) if view._view.in_function else AsStridedBackward0(base, view, edge)
+            special = view._view.in_function or view._view.multi_output
+            maker = Overridden(view, edge) if special else AsStridedBackward0(base, view, edge)
             _move_retain(view, (maker, 0))
             view._edge = (maker, 0)
 
@@ -188,16 +201,16 @@ class AsStridedBackward0(_RegionNode):
 
 
 class Overridden(Node):
-    """The history of a custom Function's output that is a view, after its base was changed in place: the Function's own
-    backward cannot hold for both, so that there is none.
+    """The history, after its base was changed in place, of a view that is a custom Function's output or one of several
+    views: the backward that was recorded for it no longer holds, and there is no other.
     """
 
     def __init__(self, view: Tensor, edge: Edge) -> None:
         self.sequence_number = next_sequence_number()
         self.edges = (edge,)
         self.shape, self.dtype = view._array.shape, view._array.dtype
-        maker = view._edge[0].name() if view._edge is not None else "a custom Function"
-        self.message = IN_FUNCTION.format(nr=view.output_nr, node=maker.removesuffix("Backward")).replace(
+        message = IN_FUNCTION if view._view.in_function else MULTI_OUTPUT
+        self.message = message.format(nr=view.output_nr, node=_maker(view, "a custom Function")).replace(
             "is a view and is being modified", "is a view and its base or another view of its base has been modified"
         )
 
