@@ -274,7 +274,7 @@ def _as_output(
         out._edge, out._tracked = (node, nr), False
         if out._base is not None:
             several = node.outputs - len(node._non_differentiable) > 1
-            out._view = ViewInfo(no_grad=False, multi_output=several, in_function=not several)
+            out._view = ViewInfo(no_grad=None, multi_output=several, in_function=not several)
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,3 +118,32 @@ def test_a_decorated_generator_gives_its_mode_back_when_it_is_dropped():
     del suspended
     assert ends == [False]
     assert engine.is_grad_enabled()
+
+
+@pytest.mark.parametrize(("mode", "words"), [("no_grad", "no_grad mode"), ("inference", "inference mode")])
+@pytest.mark.parametrize("namespace", [engine, torch], ids=["reference", "torch"])
+def test_views_made_unrecorded_are_not_changed_in_recorded_code(namespace, mode, words):
+    """The error names the mode in which the view was made; in that mode, and for a clone, the change is allowed."""
+    base = namespace.ones(2, requires_grad=True) * 1
+    with MODES[mode](namespace):
+        view = base.view(-1)
+        view.mul_(3)
+        assert not view.is_inference()
+    with pytest.raises(RuntimeError, match=f"A view was created in {words} and is being modified inplace"):
+        view.mul_(2)
+    assert view.detach().clone().mul_(2).tolist() == [6.0, 6.0]
+
+
+@pytest.mark.parametrize("namespace", [engine, torch], ids=["reference", "torch"])
+def test_whatever_is_made_in_inference_mode_is_an_inference_tensor(namespace):
+    """Factories, data, drawn numbers, NumPy arrays and results; aliases of normal tensors stay normal."""
+    normal = namespace.ones(2)
+    with namespace.inference_mode():
+        made = [
+            namespace.tensor([1.0]), namespace.zeros_like(normal), normal.new_ones(2), namespace.rand(2), namespace.randn(2),
+            namespace.randperm(3), namespace.arange(2), namespace.from_numpy(np.ones(2)), normal + 1,
+            normal.to(namespace.float64),
+        ]  # fmt: skip
+        aliases = [normal.detach(), normal.view(2, 1), normal.to(namespace.float32), normal.contiguous(), normal[0]]
+    assert [t.is_inference() for t in made] == [True] * len(made)
+    assert [t.is_inference() for t in aliases] == [False] * len(aliases)
