@@ -11,13 +11,14 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from conformance.records import FAILING, Record
 from reports.cases import LETTERS, section, slug
@@ -32,6 +33,7 @@ OPENED = 10
 """Up to this many failing cases stand open."""
 ATTENTION = 100
 _SHOWN = 10_000  # characters of any one text of the page
+_MARKS = re.compile(r"([.:/_])")
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -119,7 +121,7 @@ def _templates() -> _Templates:
         trim_blocks=True,
         auto_reload=False,
     )
-    environment.filters |= {"slug": slug, "plural": plural, "fragment": fragment}
+    environment.filters |= {"slug": slug, "plural": plural, "fragment": fragment, "breakable": breakable}
     environment.globals |= {
         "symbols": SYMBOLS,
         "meanings": MEANINGS,
@@ -138,6 +140,11 @@ def _asset(name: str) -> _Asset:
 def fragment(name: str) -> str:
     """A name as part of an address; of the same harmless text as the element's id, so that the two agree."""
     return quote(clean(name, _SHOWN))
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken after its own marks, where the line is too short for it."""
+    return Markup(_MARKS.sub(r"\1<wbr>", str(escape(clean(name, _SHOWN)))))
 
 
 def _harmless(value: Any) -> Any:

@@ -32,7 +32,7 @@ HOSTILE = [
     "javascript:alert(1)",
     "x" * 1_000_000,
 ]
-VOID = {"meta", "input", "br", "rect"}
+VOID = {"meta", "input", "br", "rect", "wbr"}
 
 
 class Page(HTMLParser):
@@ -229,7 +229,7 @@ def test_hostile_text_stays_text(text):
     assert len(page) < 2_000_000
 
     def skeleton(part):
-        return [(tag, sorted(attributes)) for tag, attributes in Page(part).elements]
+        return [(tag, sorted(attributes)) for tag, attributes in Page(part).elements if tag != "wbr"]
 
     assert skeleton(page) == skeleton(tame)
     assert "\x1b" not in page
