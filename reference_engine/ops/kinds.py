@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.state import process, state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
@@ -201,17 +202,17 @@ class Operator:
 
     def finish(self, inputs: tuple, params: dict[str, Any], results: Any) -> Any:
         """Wraps what forward returned and records the node."""
-        if process.narrow_types and not self.view:
+        if process.narrow_types and not self.view and type(results) not in kinds:
             results = self.narrowed(inputs, results)
         if self.aux:
             count = len(self.outputs)
             params = {**params, **dict(zip(self.aux, results[count:], strict=True))}
             results = results[0] if count == 1 else results[:count]
         if len(self.outputs) == 1 and not isinstance(results, tuple):
-            out = wrap(results if type(results) is np.ndarray else np.asarray(results))
+            out = wrap(results if type(results) is np.ndarray else _held(results))
             self.record(inputs, params, (out,))
             return out
-        outs = tuple(wrap(r if type(r) is np.ndarray else np.asarray(r)) for r in results)
+        outs = tuple(wrap(r if type(r) is np.ndarray else _held(r)) for r in results)
         self.record(inputs, params, outs)
         return outs
 
@@ -304,15 +305,10 @@ class Operator:
         entries = [save_input(x) if i in used else None for i, x in enumerate(inputs)]
         entries += [save_output(out, nr) if count + nr in used else None for nr, out in enumerate(outs)]
         if self.aux and state.saved_tensor_hooks:
-            self.pack_auxiliary(node)
-        return tuple(entries)
+            from reference_engine.tape.saved import pack_auxiliary
 
-    def pack_auxiliary(self, node: OpNode) -> None:
-        """What forward computed for its rules alone, such as a mean, goes through saved-tensor hooks as well."""
-        kept = dict(node.params)
-        floats = [name for name in self.aux if kept[name].__class__ is np.ndarray and kept[name].dtype.kind in "fc"]
-        node.packed = {n: Packed(wrap(kept.pop(n)), None, *state.saved_tensor_hooks[-1]) for n in floats}  # type: ignore[misc]
-        node.params = kept  # type: ignore[misc]
+            node.params, node.packed = pack_auxiliary(node.params, self.aux)  # type: ignore[misc]
+        return tuple(entries)
 
     def pull(self, node: OpNode, grads: tuple, needed: tuple[bool, ...], read: Callable) -> tuple:
         """Gradients of the inputs from gradients of the outputs, in the reading that `read` stands for."""
@@ -348,6 +344,11 @@ class Operator:
 def _bypasses(inputs: tuple) -> bool:
     """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
     return all(isinstance(x, Tensor) and x.is_inference() for x in inputs)
+
+
+def _held(result: Any) -> Any:
+    """A result as what a tensor can hold: scalars become arrays, sparse arrays stay."""
+    return result if type(result) in kinds else np.asarray(result)
 
 
 def is_complex(g: Any) -> bool:

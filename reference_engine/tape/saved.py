@@ -16,6 +16,8 @@ import numpy as np
 from reference_engine.state import state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reference_engine.tape.node import Edge, Node
     from reference_engine.tensor import Tensor
 
@@ -152,6 +154,15 @@ def save_output(tensor: Tensor, nr: int = 0) -> Saved:
     if state.saved_tensor_hooks:
         return Packed(tensor, nr, *state.saved_tensor_hooks[-1])
     return Saved(tensor, nr)
+
+
+def pack_auxiliary(params: dict[str, Any], names: Iterable[str]) -> tuple[dict[str, Any], dict[str, Packed]]:
+    """What forward computed for its rules alone, such as a mean, goes through hooks too: (other parameters, packed)."""
+    from reference_engine.tensor import wrap
+
+    kept = dict(params)
+    floats = [name for name in names if isinstance(kept[name], np.ndarray) and kept[name].dtype.kind in "fc"]
+    return kept, {name: Packed(wrap(kept.pop(name)), None, *state.saved_tensor_hooks[-1]) for name in floats}
 
 
 def read_array(entry: Any, node: Node) -> Any:

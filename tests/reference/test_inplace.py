@@ -16,7 +16,8 @@ numbers = st.sampled_from([-1.5, 0.5, 2.0])
 regions = st.sampled_from([slice(0, 1), slice(1, 3), slice(0, 4, 2), slice(None), 2])
 steps = st.one_of(
     st.tuples(st.sampled_from(["sin_", "exp_", "tanh_", "relu_", "sigmoid_", "neg_", "square_", "zero_", "abs_"])),
-    st.tuples(st.sampled_from(["add_", "mul_", "div_", "fill_", "pow_"]), numbers),
+    st.tuples(st.sampled_from(["add_", "mul_", "div_", "fill_"]), numbers),
+    st.tuples(st.just("pow_"), st.sampled_from([2.0, 3.0])),  # roots of -0 have the other sign on torch
     st.tuples(st.sampled_from(["times x", "copy x", "times itself", "use", "save", "unrecorded", "detached"])),
     st.tuples(st.sampled_from(["region times", "region assigned", "region sine", "region copies x"]), regions),
 )
