@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+kinds: dict[type, type] = {}  # arrays that are not NumPy's -> the class of tensors that hold them
+
 
 class device:
     """Where a tensor lives; this engine has the CPU. Source: torch.device."""

@@ -18,7 +18,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.converted import Converted
 from reference_engine.described import Described
-from reference_engine.memory import CPU, Size, Storage, device
+from reference_engine.memory import CPU, Size, Storage, device, kinds
 from reference_engine.state import state
 from reference_engine.tape import grad_type
 from reference_engine.tape.node import Node, RemovableHandle, edge_of, leaf_edge, register
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from reference_engine.tape.node import Edge
 
 new = object.__new__
+ndarray = np.ndarray
 
 NON_LEAF_FLAG = "you can only change requires_grad flags of leaf variables."
 NON_LEAF_GRAD = (
@@ -40,9 +41,9 @@ NON_LEAF_GRAD = (
 )
 
 
-def wrap(array: np.ndarray) -> Tensor:
+def wrap(array: Any) -> Tensor:
     """A tensor without history around an array, which it does not copy."""
-    tensor = new(Tensor)
+    tensor: Any = new(Tensor if type(array) is ndarray else kinds.get(type(array), Tensor))
     tensor._array = array
     tensor._edge = tensor._counter = None
     tensor._tracked = False
@@ -100,7 +101,7 @@ class Tensor(Described, Converted):
     def _alias(cls, tensor: Tensor) -> Tensor:
         """A plain tensor on the same array and version counter, without history."""
         tensor._version_counter()
-        return Tensor._adopt(tensor)
+        return (Tensor if type(tensor._array) is ndarray else type(tensor))._adopt(tensor)
 
     # --- autograd's view of it -----------------------------------------------------------------------------------
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from conformance.errors import EngineError
+from conformance.outcome import TensorValue
 
 from .torch_like import TorchLike
+
+
+class ReferenceEngine(TorchLike):
+    """The reference: its sparse tensors are read as the dense ones that they stand for."""
+
+    def read(self, tensor: Any) -> TensorValue:
+        return super().read(tensor if type(tensor._array) is np.ndarray else tensor.to_dense().detach())
 
 
 def engine(device: str = "cpu") -> TorchLike:
@@ -16,4 +28,4 @@ def engine(device: str = "cpu") -> TorchLike:
     version = getattr(reference_engine, "__version__", None)
     if version is None:
         from conformance import __version__ as version
-    return TorchLike(reference_engine, name="reference", version=version, drop_in=True)
+    return ReferenceEngine(reference_engine, name="reference", version=version, drop_in=True)

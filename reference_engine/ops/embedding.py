@@ -25,6 +25,19 @@ rows = linear(
 )
 
 
+def _sparse_rule(g: Any, indices: np.ndarray, share: Any, x_shape: tuple) -> Any:
+    """The gradients as rows of a sparse table, one for each index, the padding row's left out."""
+    from reference_engine.sparse.operators import make_coo
+
+    kept = np.ones(indices.size, bool) if share is None else (share != 0).reshape(-1)
+    taken = g.reshape(-1, x_shape[1])[kept if not isinstance(g, Tensor) else wrap(kept)]
+    return make_coo(taken, indices=indices.reshape(1, -1)[:, kept], shape=x_shape, coalesced=False)
+
+
+sparse_rows = linear("embedding", lambda x, *, indices, share: x[indices], _sparse_rule, node="EmbeddingBackward0",
+                     saved_names=("weight",))  # fmt: skip
+
+
 def _share(indices: np.ndarray, count: int, padding_idx: int | None, by_frequency: bool) -> np.ndarray | None:
     """What each index passes on of its gradient, or None where that is all of it."""
     if padding_idx is None and not by_frequency:
@@ -52,8 +65,6 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     if input._array.dtype.kind != "i" or input._array.dtype.itemsize < 4:
         raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; "
                            f"but got torch.{type_name(input.dtype)} instead (while checking arguments for embedding)")  # fmt: skip
-    if sparse:
-        raise NotImplementedError("embedding(sparse=True): the reference engine has no sparse gradients")
     count = weight._array.shape[0]
     if padding_idx is not None:
         if not -count <= padding_idx < count:
@@ -64,7 +75,8 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
         raise IndexError("index out of range in self")
     if max_norm is not None:
         _shorten(weight, indices, max_norm, norm_type)
-    return rows(weight, indices=indices, share=_share(indices, count, padding_idx, scale_grad_by_freq))
+    table = sparse_rows if sparse else rows
+    return table(weight, indices=indices, share=_share(indices, count, padding_idx, scale_grad_by_freq))
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:

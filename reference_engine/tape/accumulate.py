@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.memory import kinds
 from reference_engine.state import state
 from reference_engine.tape.contract import fresh, laid_out, warn_of_mismatch
 from reference_engine.tape.hooks import run_post_accumulate_hooks
@@ -44,7 +45,11 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
             variable._grad = laid_out(current + gradient, current._array)
             warn_of_mismatch(variable._grad._array, variable._array)
         return
-    array = gradient._array if hasattr(gradient, "_array") else np.asarray(gradient)
+    array = gradient._array if hasattr(gradient, "_array") else gradient
+    if type(array) in kinds or (current is not None and type(current._array) in kinds):
+        _add_sparse(variable, current, array)
+        return
+    array = np.asarray(array)
     if current is None:
         variable._grad = _fresh(variable, array)
         if state.inference:
@@ -63,6 +68,22 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
         if total.dtype.metadata is not None:
             total[...] = total.dtype.metadata["dtype"].rounded(total)
         current._bump_version()
+
+
+def _add_sparse(variable: Tensor, current: Tensor | None, array: Any) -> None:
+    """Adds where the gradient or `.grad` is sparse: sparse with dense is dense, and a dense `.grad` stays the same tensor."""
+    from reference_engine.tensor import wrap
+
+    if current is None:
+        variable._grad = wrap(array.copy())
+    elif type(current._array) not in kinds:
+        np.add(current._array, array, out=current._array)
+        current._bump_version()
+    elif type(array) in kinds:
+        current._array = current._array + array
+        current._bump_version()
+    else:
+        variable._grad = wrap(current._array + array)
 
 
 def _fresh(variable: Tensor, array: np.ndarray) -> Tensor:

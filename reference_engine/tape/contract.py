@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def fresh(like: np.ndarray, array: np.ndarray) -> np.ndarray:
     """A new gradient for a leaf with the array `like`: never the array that arrived, which others may hold."""
+    if type(like) is not np.ndarray:
+        return np.array(array)
     if not state.grad_layouts_enforced and not _given_by_the_user(array):
         return preserved(array)
     result = np.empty(like.shape, array.dtype) if like.flags.c_contiguous else empty_like(like, array.dtype)
@@ -43,6 +45,8 @@ def obeys(gradient: np.ndarray, like: np.ndarray) -> bool:
 
 def warn_of_mismatch(gradient: np.ndarray, like: np.ndarray) -> None:
     """Warns where a `.grad` that is added to does not have the layout of its leaf."""
+    if type(like) is not np.ndarray or type(gradient) is not np.ndarray:
+        return
     if not state.grad_layouts_enforced or obeys(gradient, like):
         return
     shown = [f"{what}.sizes() = {list(a.shape)}, strides() = {[s // a.itemsize for s in a.strides]}"
@@ -55,7 +59,7 @@ def laid_out(gradient: Tensor, like: np.ndarray) -> Tensor:
     """A recorded gradient in the order of an array, as a new tensor or itself."""
     from reference_engine.ops.types import copy_ordered
 
-    if like.ndim < 2 or gradient._array.strides == like.strides:
+    if like.ndim < 2 or not (type(like) is type(gradient._array) is np.ndarray) or gradient._array.strides == like.strides:
         return gradient
     order: Any = order_of(like)
     return (
