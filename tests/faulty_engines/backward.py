@@ -174,7 +174,7 @@ def transposes_no_matrix(p: Patch) -> None:
 
 @fault("backward")
 def transposes_no_square_matrix(p: Patch) -> None:
-    """As the above, but only where shapes do not tell: A^T g where A has more rows than columns or fewer, else A g."""
+    """The transpose is forgotten where no shape tells: for a square A the gradient of A @ x is A g."""
     original = matmul.mT
     p.set(matmul, "mT", lambda x: x if x.shape[-1] == x.shape[-2] else original(x))
 
