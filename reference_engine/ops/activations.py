@@ -16,7 +16,7 @@ from reference_engine.ops.elementwise_kind import elementwise
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.shapes import axis
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor
 
 
 def exp(x: Any) -> Any:
@@ -68,19 +68,11 @@ registry.publish("softmax", softmax)
 registry.publish("log_softmax", log_softmax)
 
 
-def _threshold(name: str, value: Any, slope: Any) -> Any:
-    """A function that is linear on both sides of a point: value(x, **p), slope(x, **p) are array functions."""
-    return general(
-        name, lambda x, **params: (value(x, **params), np.asarray(slope(x, **params)).astype(x.dtype)),
-        lambda g, slope: g * (wrap(slope) if isinstance(g, Tensor) else slope),
-        inputs=("x",), aux=("slope",), saved_names=("self",),
-    )  # fmt: skip
-
-
-leaky = _threshold("leaky_relu", lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
-                   lambda x, *, negative_slope: np.where(x > 0, 1, negative_slope))  # fmt: skip
-hardtanh_op = general("hardtanh", lambda x, *, low, high: (np.clip(x, low, high), np.asarray(~((x <= low) | (x >= high)))),
-                      lambda g, inside: masked(g, inside), inputs=("x",), aux=("inside",), saved_names=("self",))  # fmt: skip
+leaky = general("leaky_relu", lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
+                lambda g, x, negative_slope: masked(g, x > 0) + masked(g * negative_slope, ~(x > 0)),
+                inputs=("x",), saved_names=("self",))  # fmt: skip
+hardtanh_op = general("hardtanh", lambda x, *, low, high: np.clip(x, low, high),
+                      lambda g, x, low, high: masked(g, ~((x <= low) | (x >= high))), inputs=("x",), saved_names=("self",))  # fmt: skip
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:

@@ -79,7 +79,7 @@ _rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",        
 mul        = elementwise("mul",             np.multiply,           "b",                        "a")
 _div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-((a / b) / b)", numeric="float", node="DivBackward0", inplace=False)
 pow_tensor = elementwise("_pow",            np.power,              "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
-atan2      = elementwise("atan2",           np.arctan2,            "b / (a * a + b * b)",      "-a / (a * a + b * b)", numeric="float")
+atan2      = elementwise("atan2",           np.arctan2,            "masked(g * b / (a * a + b * b), (a != 0) | (b != 0))", "masked(-g * a / (a * a + b * b), (a != 0) | (b != 0))", numeric="float")
 maximum    = elementwise("maximum",         np.maximum,            "masked(halved(g, a == b), ~(a < b))", "masked(halved(g, a == b), ~(b < a))", inplace=False)
 minimum    = elementwise("minimum",         np.minimum,            "masked(halved(g, a == b), ~(b < a))", "masked(halved(g, a == b), ~(a < b))", inplace=False)
 fmod       = elementwise("fmod",            divisor_checked(np.fmod),              "1",                        "-trunc(a / b)")
@@ -299,22 +299,38 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        low = input if min is None else maximum(input, min)
-        return low if max is None else minimum(low, max)
+        return _clamp_tensors(input, min, max)
     return _clamp(input, low=min, high=max)
 
 
-def _inside(x: np.ndarray, low: Any, high: Any) -> np.ndarray:
+def _inside(x: Any, low: Any, high: Any) -> Any:
     above = True if low is None else x >= low
     return above & (True if high is None else x <= high)
 
 
-def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> tuple[np.ndarray, np.ndarray]:
+def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> np.ndarray:
     common = x.dtype if x.dtype.kind in "fc" or not isinstance(low or high, float) else dtypes.get_default_dtype().numpy
-    return np.clip(x, low, high).astype(common, copy=False), np.asarray(_inside(x, low, high))
+    return np.clip(x, low, high).astype(common, copy=False)
 
 
-_clamp = general("clamp", _clamp_forward, lambda g, inside: masked(g, inside), inputs=("x",), aux=("inside",))
+def _clamp_tensors(input: Tensor, low: Any, high: Any) -> Tensor:
+    """Bounds that are tensors get the gradient where they decide; input gets it where it equals one of them."""
+    bounded = input
+    if low is not None:
+        low = low if isinstance(low, Tensor) else _scalar(low, input)
+        bounded = where(_greater(low, bounded), low, bounded)
+    if high is not None:
+        high = high if isinstance(high, Tensor) else _scalar(high, input)
+        bounded = where(_greater(bounded, high), high, bounded)
+    return bounded
+
+
+def _greater(a: Tensor, b: Tensor) -> np.ndarray:
+    return np.greater(a._array, b._array) | np.isnan(a._array)
+
+
+_clamp = general("clamp", _clamp_forward, lambda g, x, low, high: masked(g, _inside(x, low, high)), inputs=("x",),
+                 saved_names=("self",))  # fmt: skip
 
 
 registry.publish("clamp_", in_place(clamp, "clamp_"))

@@ -28,9 +28,15 @@ def _share_ties(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
     return g * (wrap(share) if isinstance(g, Tensor) else share)
 
 
+def _median(x: np.ndarray) -> np.ndarray:
+    flat = np.sort(x, axis=None)  # nan last
+    return flat[-1] if x.dtype.kind == "f" and np.isnan(flat[-1:]).any() else flat[(x.size - 1) // 2]
+
+
 # fmt: off
 amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
 amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
+median_all = general("median", lambda x, *, dims, keepdim: _median(x), _share_ties, saved_names=("self",))
 max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), _share_ties, node="MaxBackward1", saved_names=("self",))
 min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), _share_ties, node="MinBackward1", saved_names=("self",))
 # fmt: on
@@ -124,7 +130,7 @@ _extreme("min", min_all, min_dim, "minimum")
 def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The lower median of all elements, or (values, indices) along `dim`. Source: torch.median."""
     if dim is None:
-        return median_dim(input.reshape(-1), dim=0, keepdim=False)[0]
+        return median_all(input, dims=tuple(range(input._array.ndim)), keepdim=False)
     return Picked(median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
