@@ -127,7 +127,7 @@ class FunctionNode(Node, FunctionCtx):
                                        "but the corresponding forward input was not a Variable")  # fmt: skip
                 continue
             if result is not None and not isinstance(result, Tensor):
-                raise TypeError(f"expected Variable or None (got {type(result).__name__})")
+                raise RuntimeError(f"expected Variable or None (got {type(result).__name__})")
             kept.append(result)
         return tuple(kept)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.dtypes import get_default_dtype
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, general
-from reference_engine.ops.masking import nil
+from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both, function
 from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor, new, wrap
@@ -38,13 +39,31 @@ def _complexes(x: np.ndarray) -> np.ndarray:
     return x.view(np.result_type(x.dtype, np.complex64) if x.dtype != np.float64 else np.complex128)[..., 0]
 
 
+def _joined(re: np.ndarray, im: np.ndarray) -> np.ndarray:
+    re, im = np.broadcast_arrays(re, im)
+    result = np.empty(re.shape, np.result_type(re, im, np.complex64))
+    result.real, result.imag = re, im  # 1j * im would make nan of an infinite part
+    return result
+
+
+def _angle_rule(g: Any, x: Any) -> Any:
+    """i z / |z|^2 for complex z, and 0 at 0; the angle of a real number is constant on either side of 0."""
+    if (x._array if isinstance(x, Tensor) else x).dtype.kind != "c":
+        return nil(g)
+    real, imag = _real_part(x), _imag_part(x)
+    size = real * real + imag * imag
+    turned = masked(-g * imag / size, size != 0), masked(g * real / size, size != 0)
+    return complex_op(*turned) if isinstance(g, Tensor) else _joined(*turned)
+
+
 # fmt: off
+angle_op   = general("angle",   np.angle,                     lambda g, x: _angle_rule(g, x), inputs=("x",), holomorphic=False, saved_names=("self",))
 conj_copy  = general("conj_physical", np.conj,                lambda g: conjugated(g), inputs=("x",), holomorphic=False)
 real_op    = general("real",    lambda x: x.real,             lambda g: g, view=True, holomorphic=False, node="RealBackward0")
 imag_op    = general("imag",    lambda x: x.imag,             lambda g: _imaginary(g), view=True, holomorphic=False, node="ImagBackward0")
 pairs_view   = general("view_as_real",    _reals,             lambda g: as_complex(g), view=True, holomorphic=False)
 complex_view = general("view_as_complex", _complexes,         lambda g: as_reals(g), view=True, holomorphic=False)
-complex_op = general("complex", lambda re, im: re + 1j * im,  lambda g: _real_part(g), lambda g: _imag_part(g), holomorphic=False, node="ComplexBackward0")
+complex_op = general("complex", _joined,                       lambda g: _real_part(g), lambda g: _imag_part(g), holomorphic=False, node="ComplexBackward0")
 # fmt: on
 
 
@@ -223,3 +242,24 @@ def _batched_hermitian(self: Tensor) -> Tensor:
 
 registry.methods["H"] = property(_hermitian)
 registry.methods["mH"] = property(_batched_hermitian)
+
+
+@both
+def angle(input: Tensor) -> Tensor:
+    """The argument of a complex number; 0 or pi for real ones. Source: torch.angle."""
+    if input._array.dtype.kind in "iub":
+        input = input.to(get_default_dtype())
+    return angle_op(input)
+
+
+@function
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """abs * exp(i angle). Source: torch.polar."""
+    f = registry.functions
+    return complex_op(abs * f["cos"](angle), abs * f["sin"](angle))
+
+
+@both
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    """The sum of conj(input) * other. Source: torch.vdot."""
+    return registry.functions["dot"](conjugated(input), other)

@@ -130,5 +130,19 @@ def _with_mean(alone: Callable) -> Callable:
 
 var_mean = _named("var_mean", _var, _with_mean(var))
 std_mean = _named("std_mean", _std, _with_mean(std))
-_named("var", _var_alone, var, method=True)
-_named("std", _std_op, std, method=True)
+
+
+def _of_parts(alone: Callable, *, root: bool) -> Callable:
+    """The spread of complex numbers is that of their real parts and of their imaginary parts together."""
+
+    def spread(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> Tensor:
+        if not input.is_complex():
+            return alone(input, dim, correction=correction, keepdim=keepdim)
+        parts = [_float_var(part, dim, correction=correction, keepdim=keepdim) for part in (input.real, input.imag)]
+        return (parts[0] + parts[1]).sqrt() if root else parts[0] + parts[1]
+
+    return spread
+
+
+_float_var = _named("var", _var_alone, _of_parts(var, root=False), method=True)
+_named("std", _std_op, _of_parts(std, root=True), method=True)

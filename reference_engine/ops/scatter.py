@@ -8,6 +8,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.indexing import _index_put_forward, _index_put_self
+from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general, linear
 from reference_engine.ops.positions import _key, add_at, index_copy_out, put_positions
 from reference_engine.ops.registry import both
@@ -96,6 +97,27 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 
 @both
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
+    """Slices replaced by those of source. Source: torch.index_copy."""
+    d = axis(dim, input._array.ndim)
+    return _scatter_op(input, source, key=_key(d, np.array(index._array)), accumulate=False)
+
+
+@both
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """Slices filled with one value. Source: torch.index_fill."""
+    d = axis(dim, input._array.ndim)
+    value = value if isinstance(value, Tensor) else wrap(np.asarray(value, input._array.dtype))
+    return _scatter_op(input, value, key=_key(d, np.array(index._array)), accumulate=False)
+
+
+@both
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """Elements by their number in C order. Source: torch.take."""
+    return index_copy_out(input.reshape(-1), key=(np.array(index._array),))
+
+
+@both
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds. Source: torch.masked_fill."""
     from reference_engine.ops.elementwise import where
@@ -164,3 +186,6 @@ def diag_embed(input: Tensor, offset: int = 0) -> Tensor:
 registry.publish(
     "isin", constant("isin", lambda elements, test_elements: np.isin(elements, test_elements)), method=False
 )
+
+for _fn in (index_copy, index_fill):
+    registry.publish(f"{_fn.__name__}_", in_place(_fn, f"{_fn.__name__}_"), module=False)
