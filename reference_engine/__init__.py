@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from reference_engine import autograd, dtypes, narrow, ops, random
-from reference_engine.autocast import autocast, get_autocast_dtype, is_autocast_enabled, set_autocast_enabled
+from reference_engine.autocasting import autocast, get_autocast_dtype, is_autocast_enabled, set_autocast_enabled
 from reference_engine.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from reference_engine.autograd.grad_mode import (
     enable_grad,

@@ -51,7 +51,7 @@ def outer_product(a: Any, b: Any) -> Any:
 
 def _lowered(*inputs: Any) -> tuple:
     """The inputs as autocast wants them."""
-    from reference_engine.autocast import lowered
+    from reference_engine.autocasting import lowered
 
     return lowered(*inputs)
 

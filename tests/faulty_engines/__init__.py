@@ -24,11 +24,11 @@ def __getattr__(name: str) -> Callable[[], Any]:
         raise AttributeError(f"no fault {name!r}; there are {', '.join(sorted(FAULTS))}")
 
     def factory() -> Any:
-        from conformance.engines import TorchLike
+        from conformance.engines.reference import ReferenceEngine
 
         namespace = importlib.import_module("reference_engine")
         FAULTS[name].plant(Patch())
-        return TorchLike(namespace, name=name, drop_in=True)
+        return ReferenceEngine(namespace, name=name, drop_in=True)
 
     return factory
 

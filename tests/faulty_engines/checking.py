@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import reference_engine
 from conformance import spec
 from conformance.case import Case
-from conformance.engines import TorchLike
+from conformance.engines.reference import ReferenceEngine
 from conformance.language import execute
 from conformance.outcome import Outcome
 from conformance.records import EngineInfo
@@ -27,9 +27,9 @@ def load() -> list[Case]:
     return [c for c in spec.load().cases if c.chapter not in SLOW and c.device is None and c.pending is None]
 
 
-def engine() -> TorchLike:
+def engine() -> ReferenceEngine:
     """The reference as it is now, patched or not."""
-    return TorchLike(reference_engine, name="reference", drop_in=True)
+    return ReferenceEngine(reference_engine, name="reference", drop_in=True)
 
 
 def outcomes(cases: list[Case]) -> dict[str, Outcome]:
