@@ -4,6 +4,7 @@ follows from that. Importing this package declares them all and hangs their meth
 
 from reference_engine.ops import (
     activations,
+    clamping,
     comparisons,
     complex,
     compositions,
@@ -12,6 +13,7 @@ from reference_engine.ops import (
     elementwise,
     embedding,
     filling,
+    fused,
     indexing,
     inplace_forms,
     losses,
@@ -35,7 +37,7 @@ inplace_forms.declare()
 operators.install()
 
 __all__ = [
-    "activations", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "filling",
-    "indexing", "inplace_forms", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling",
+    "activations", "clamping", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "filling",
+    "fused", "indexing", "inplace_forms", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling",
     "positions", "reductions", "scatter", "shapes", "splitting", "strided", "types",
 ]  # fmt: skip

@@ -124,13 +124,13 @@ def _log_safe_arrays(a: Any, b: Any) -> Any:
 
 def _log_safe_tensors(a: Any, b: Any) -> Any:
     if isinstance(a, NUMBERS):
-        a = Tensor._adopt(_scalar(a, b))
+        a = Tensor._adopt(scalar_like(a, b))
     real = b.real if isinstance(b, complex) or (isinstance(b, Tensor) and b.is_complex()) else b
     still = (a == 0) & (real >= 0)
     return where(still, 0.0, log(where(still, 1.0, a)))
 
 
-def _scalar(value: Any, like: Any) -> Tensor:
+def scalar_like(value: Any, like: Any) -> Tensor:
     from reference_engine.tensor import wrap
 
     return wrap(np.asarray(value, like._array.dtype if isinstance(like, Tensor) else None))
@@ -157,8 +157,8 @@ def _no_difference(inputs: tuple) -> None:
         raise RuntimeError(f"Subtraction, the `-` operator, with a bool tensor {INVERT}")
 
 
-neg.operator.refuses_bool = _no_negative
-_sub.operator.refuses_bool = _rsub.operator.refuses_bool = _no_difference
+for _fn, _refuses in ((neg, _no_negative), (_sub, _no_difference), (_rsub, _no_difference)):
+    vars(_fn)["operator"].refuses_bool = _refuses
 
 
 # --- add and sub scale their second argument; pow and div have forms with their own nodes ------------------------
@@ -249,7 +249,8 @@ def square(input: Tensor) -> Tensor:
     return power(input, 2)
 
 
-# --- where, clamp, abs, lerp -----------------------------------------------------------------------------------
+# --- where, abs, rounding -------------------------------------------------------------------------------
+
 
 def _where_forward(a: Any, b: Any, *, condition: np.ndarray) -> np.ndarray:
     return np.where(condition, a, b)
@@ -293,51 +294,6 @@ registry.publish("where", lambda self, condition, other: where(condition, self, 
 registry.word("where", where, where)
 
 
-@both
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Bounded below and above; gradient passes where input lies within, bounds included. Source: torch.clamp."""
-    if min is None and max is None:
-        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    if isinstance(min, Tensor) or isinstance(max, Tensor):
-        return _clamp_tensors(input, min, max)
-    return _clamp(input, low=min, high=max)
-
-
-def _inside(x: Any, low: Any, high: Any) -> Any:
-    above = True if low is None else x >= low
-    return above & (True if high is None else x <= high)
-
-
-def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> np.ndarray:
-    common = x.dtype if x.dtype.kind in "fc" or not isinstance(low or high, float) else dtypes.get_default_dtype().numpy
-    return np.clip(x, low, high).astype(common, copy=False)
-
-
-def _clamp_tensors(input: Tensor, low: Any, high: Any) -> Tensor:
-    """Bounds that are tensors get the gradient where they decide; input gets it where it equals one of them."""
-    bounded = input
-    if low is not None:
-        low = low if isinstance(low, Tensor) else _scalar(low, input)
-        bounded = where(_greater(low, bounded), low, bounded)
-    if high is not None:
-        high = high if isinstance(high, Tensor) else _scalar(high, input)
-        bounded = where(_greater(bounded, high), high, bounded)
-    return bounded
-
-
-def _greater(a: Tensor, b: Tensor) -> np.ndarray:
-    return np.greater(a._array, b._array) | np.isnan(a._array)
-
-
-_clamp = general("clamp", _clamp_forward, lambda g, x, low, high: masked(g, _inside(x, low, high)), inputs=("x",),
-                 saved_names=("self",))  # fmt: skip
-
-
-registry.publish("clamp_", in_place(clamp, "clamp_"))
-registry.publish("clip", clamp)
-registry.publish("clamp_min", lambda input, min: clamp(input, min=min))
-registry.publish("clamp_max", lambda input, max: clamp(input, max=max))
-
 _abs = general(
     "abs", np.absolute,
     lambda g, x: g * sign(x) if not _complex(x) else g * _unit(x),
@@ -378,24 +334,6 @@ registry.publish("abs_", in_place(abs, "abs_"))
 
 
 @both
-def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """input + weight * (end - input). Source: torch.lerp."""
-    return input + weight * (end - input)
-
-
-@both
-def addcmul(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 * tensor2. Source: torch.addcmul."""
-    return input + (tensor1 * tensor2 if value == 1 else value * tensor1 * tensor2)
-
-
-@both
-def addcdiv(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
-    """input + value * tensor1 / tensor2. Source: torch.addcdiv."""
-    return input + value * (tensor1 / tensor2)
-
-
-@both
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Rounds half to even; piecewise constant. Source: torch.round."""
     if decimals == 0:
@@ -403,8 +341,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     return round_(input * 10.0**decimals) / 10.0**decimals
 
 
-for _name, _fn in {"add_": add, "sub_": sub, "div_": div, "pow_": pow, "addcmul_": addcmul, "addcdiv_": addcdiv,
-                   "lerp_": lerp, "round_": round, "square_": square}.items():  # fmt: skip
+for _name, _fn in {"add_": add, "sub_": sub, "div_": div, "pow_": pow, "round_": round, "square_": square}.items():
     registry.publish(_name, in_place(_fn, _name), module=False)
 
 for _name, _alias in {"subtract": sub, "multiply": mul, "divide": div, "true_divide": div, "negative": neg, "arcsin": asin,

@@ -1,0 +1,62 @@
+"""clamp: bounded by numbers or by tensors. Source: torch.clamp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.ops import registry
+from reference_engine.ops.elementwise import scalar_like, where
+from reference_engine.ops.inplace import in_place
+from reference_engine.ops.kinds import general
+from reference_engine.ops.masking import masked
+from reference_engine.ops.registry import both
+from reference_engine.tensor import Tensor
+
+
+@both
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Bounded below and above; gradient passes where input lies within, bounds included. Source: torch.clamp."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        return _clamp_tensors(input, min, max)
+    return _clamp(input, low=min, high=max)
+
+
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    above = True if low is None else x >= low
+    return above & (True if high is None else x <= high)
+
+
+def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> np.ndarray:
+    floats = isinstance(low, float) or isinstance(high, float)
+    common = x.dtype if x.dtype.kind in "fc" or not floats else dtypes.get_default_dtype().numpy
+    return np.clip(x, low, high).astype(common, copy=False)
+
+
+def _clamp_tensors(input: Tensor, low: Any, high: Any) -> Tensor:
+    """Bounds that are tensors get the gradient where they decide; input gets it where it equals one of them."""
+    bounded = input
+    if low is not None:
+        low = low if isinstance(low, Tensor) else scalar_like(low, input)
+        bounded = where(_greater(low, bounded), low, bounded)
+    if high is not None:
+        high = high if isinstance(high, Tensor) else scalar_like(high, input)
+        bounded = where(_greater(bounded, high), high, bounded)
+    return bounded
+
+
+def _greater(a: Tensor, b: Tensor) -> np.ndarray:
+    return np.greater(a._array, b._array) | np.isnan(a._array)
+
+
+_clamp = general("clamp", _clamp_forward, lambda g, x, low, high: masked(g, _inside(x, low, high)), inputs=("x",),
+                 saved_names=("self",))  # fmt: skip
+
+registry.publish("clamp_", in_place(clamp, "clamp_"))
+registry.publish("clip", clamp)
+registry.publish("clamp_min", lambda input, min: clamp(input, min=min))
+registry.publish("clamp_max", lambda input, max: clamp(input, max=max))
