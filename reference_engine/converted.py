@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.state import state
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,8 +45,8 @@ class Converted(Base):
         return self._array.tolist()
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The array itself, memory shared. Source: Tensor.numpy."""
-        if self.requires_grad and not force:
+        """The array itself, memory shared; not of what is being recorded. Source: Tensor.numpy."""
+        if state.grad_enabled and self.requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
         return self._array
 

@@ -37,7 +37,7 @@ inplace_forms.declare()
 operators.install()
 
 __all__ = [
-    "activations", "clamping", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding", "filling",
-    "fused", "indexing", "inplace_forms", "losses", "matmul", "moments", "normalization", "operators", "order", "padding", "pooling",
-    "positions", "reductions", "scatter", "shapes", "splitting", "strided", "types",
+    "activations", "clamping", "comparisons", "complex", "compositions", "convolution", "dropout", "elementwise", "embedding",
+    "filling", "fused", "indexing", "inplace_forms", "losses", "matmul", "moments", "normalization", "operators", "order",
+    "padding", "pooling", "positions", "reductions", "scatter", "shapes", "splitting", "strided", "types",
 ]  # fmt: skip

@@ -40,7 +40,9 @@ def compile_rule(partial: str, names: Sequence[str], words: dict[str, Any]) -> C
 
 def rule_text(partial: str) -> str:
     """The rule g -> g * partial as text."""
-    return {"1": "g", "-1": "-g", "0": "nil(g)"}.get(partial) or (partial if mentions(partial, "g") else f"g * ({partial})")
+    return {"1": "g", "-1": "-g", "0": "nil(g)"}.get(partial) or (
+        partial if mentions(partial, "g") else f"g * ({partial})"
+    )
 
 
 def mentions(partial: str | None, name: str) -> bool:

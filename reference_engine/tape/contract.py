@@ -59,7 +59,11 @@ def laid_out(gradient: Tensor, like: np.ndarray) -> Tensor:
     """A recorded gradient in the order of an array, as a new tensor or itself."""
     from reference_engine.ops.types import copy_ordered
 
-    if like.ndim < 2 or not (type(like) is type(gradient._array) is np.ndarray) or gradient._array.strides == like.strides:
+    if (
+        like.ndim < 2
+        or not (type(like) is type(gradient._array) is np.ndarray)
+        or gradient._array.strides == like.strides
+    ):
         return gradient
     order: Any = order_of(like)
     return (
