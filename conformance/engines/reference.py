@@ -9,11 +9,20 @@ import numpy as np
 from conformance.errors import EngineError
 from conformance.outcome import TensorValue
 
+from .base import Mode
 from .torch_like import TorchLike
 
 
 class ReferenceEngine(TorchLike):
-    """The reference: its sparse tensors are read as the dense ones that they stand for."""
+    """The reference: sparse tensors are read as the dense ones that they stand for, and more modes are restored."""
+
+    def find_modes(self) -> tuple[Mode, ...]:
+        from reference_engine.state import state
+
+        def switch(name: str, default: Any) -> Mode:
+            return Mode(lambda: getattr(state, name), lambda value: setattr(state, name, value), default)
+
+        return (*super().find_modes(), switch("grad_layouts_enforced", True), switch("autocast", None))
 
     def read(self, tensor: Any) -> TensorValue:
         return super().read(tensor if type(tensor._array) is np.ndarray else tensor.to_dense().detach())

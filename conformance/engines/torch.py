@@ -87,6 +87,7 @@ class TorchEngine(TorchLike):
             Mode(_C._is_multithreading_enabled, _C._set_multithreading_enabled, True),
             Mode(_C._is_view_replay_enabled, _C._set_view_replay_enabled, False),
             Mode(partial(torch.is_autocast_enabled, "cpu"), partial(torch.set_autocast_enabled, "cpu"), False),
+            *_layout_policy(),
             Mode(_full_backward_hooks, _set_full_backward_hooks, None),
             Mode(torch.get_num_threads, torch.set_num_threads, 1),
             Mode(_default_device, _set_default_device, device),
@@ -117,6 +118,13 @@ _NOT_NUMPYS = {
 }
 _cpu_state = _C.default_generator.get_state
 _CPU_STATE = _cpu_state().numel()
+
+
+def _layout_policy() -> tuple[Mode, ...]:
+    """Whether gradients take their leaf's strides, where this torch has the switch."""
+    names = "_is_grad_layout_enforcement_enabled", "_set_grad_layout_enforcement_enabled"
+    get, put = (getattr(_C, name, None) for name in names)
+    return () if get is None or put is None else (Mode(get, put, True),)
 
 
 def _unwind() -> None:
