@@ -15,7 +15,7 @@ from reference_engine import dtypes
 from reference_engine.state import state
 from reference_engine.tape.node import next_sequence_number
 from reference_engine.tape.saved import Saved
-from reference_engine.tape.views import check_inplace, rebase
+from reference_engine.tape.views import check_inplace, check_view, rebase
 from reference_engine.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     if result.shape != target.shape:
         raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape "
                            f"{list(result.shape)}")  # fmt: skip
+    if target._base is not None and result._edge is not None:
+        check_view(target)
     _keep_old_values(result, alias, before)
     about_to_write(target)
     written = result._array

@@ -101,9 +101,18 @@ def check_inplace(tensor: Tensor) -> None:
         if tensor._edge is None:
             raise RuntimeError(LEAF_IN_PLACE)
         return
-    info = tensor._view
     if not (tensor.requires_grad or base.requires_grad):
         return
+    check_view(tensor)
+    if base._edge is None and base._tracked:
+        raise RuntimeError(LEAF_VIEW_IN_PLACE)
+
+
+def check_view(tensor: Tensor) -> None:
+    """Raises where a view came to be in a way that forbids a recorded change in place: by what is recorded for the view or
+    its base, or by an operand that brings a history to both.
+    """
+    info = tensor._view
     if info.multi_output:
         raise RuntimeError(MULTI_OUTPUT.format(nr=tensor.output_nr, node=_maker(tensor, "Unbind")))
     if info.in_function:
@@ -111,8 +120,6 @@ def check_inplace(tensor: Tensor) -> None:
         raise RuntimeError(IN_FUNCTION.format(nr=tensor.output_nr, node=node.removesuffix("Backward")))
     if info.no_grad:
         raise RuntimeError(NO_GRAD_VIEW.format(**MODES[info.no_grad]))
-    if base._edge is None and base._tracked:
-        raise RuntimeError(LEAF_VIEW_IN_PLACE)
 
 
 def _maker(view: Tensor, otherwise: str) -> str:
