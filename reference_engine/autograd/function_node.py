@@ -49,7 +49,7 @@ class FunctionNode(Node):
 
     def __init__(self, context: FunctionCtx) -> None:
         self.context, self.kept, self.outputs, self.results, self.is_tensor_input = context, (), 1, (None,), ()
-        context._node = weakref.ref(self)  # type: ignore[method-assign]
+        context._node = weakref.ref(self)
 
     def __getattr__(self, name: str) -> Any:
         if name in _OWN:
