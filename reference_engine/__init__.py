@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_engine import autograd, dtypes, narrow, ops, random
+from reference_engine import autograd, dtypes, narrow_types, ops, random
 from reference_engine.autocasting import autocast, get_autocast_dtype, is_autocast_enabled, set_autocast_enabled
 from reference_engine.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from reference_engine.autograd.grad_mode import (
@@ -76,7 +76,7 @@ from reference_engine.layouts import (
     sparse_csr,
     strided,
 )
-from reference_engine.narrow import bfloat16, complex32, float8_e4m3fn, float8_e5m2
+from reference_engine.narrow_types import bfloat16, complex32, float8_e4m3fn, float8_e5m2
 from reference_engine.ops import registry
 from reference_engine.random import (
     Generator,
@@ -154,6 +154,11 @@ def numel(input: Tensor) -> Any:
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype an operation on both would give. Source: torch.result_type."""
     return dtypes.result_type([dtypes.operand(x) for x in (tensor1, tensor2)])
+
+
+def can_cast(from_: dtype, to: dtype) -> Any:
+    """Whether promotion lets results of one type go into a tensor of another. Source: torch.can_cast."""
+    return from_.category <= to.category
 
 
 def set_num_threads(n: Any) -> None:

@@ -10,7 +10,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from reference_engine import dtypes
-from reference_engine.narrow import bfloat16
+from reference_engine.narrow_types import bfloat16
 from reference_engine.state import state
 from reference_engine.tensor import Tensor
 

@@ -61,7 +61,7 @@ class dtype:
 
 
 class Narrow(dtype):
-    """A type that NumPy has not, kept in a wider one (see narrow.py). `rounded` makes an array one of this type."""
+    """A type that NumPy has not, kept in a wider one (see narrow_types.py). `rounded` makes an array one of this type."""
 
     is_narrow = True
 

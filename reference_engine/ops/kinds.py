@@ -228,7 +228,7 @@ class Operator:
 
     def narrowed(self, inputs: tuple, results: Any) -> Any:
         """The results rounded to the narrow type that they have or that their inputs have."""
-        from reference_engine.narrow import narrowed
+        from reference_engine.narrow_types import narrowed
 
         target = self.narrow_type(inputs)
         if isinstance(results, tuple):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reference_engine import dtypes, narrow
+from reference_engine import dtypes, narrow_types
 from reference_engine.layouts import contiguous_format, is_ordered, ordered, preserve_format, preserved
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, linear
@@ -83,7 +83,7 @@ def _caster(name: str, target: dtypes.dtype) -> None:
 for _name, _target in {
     **dtypes.ALIASES,
     "bool": dtypes.bool_,
-    "bfloat16": narrow.bfloat16,
+    "bfloat16": narrow_types.bfloat16,
     "byte": dtypes.uint8,
     "char": dtypes.int8,
 }.items():

@@ -175,7 +175,9 @@ def _sum(ufunc: Callable, a: Any, b: Any) -> Any:
     joined = SparseArray(
         np.concatenate([a.indices, second.indices], 1), np.concatenate([a.values, second.values]), a.shape
     )
-    return joined if a.layout is sparse_coo else joined.in_layout(a.layout, block=a.block)
+    if a.layout is sparse_coo:
+        return joined.coalesce() if a.coalesced and b.coalesced else joined
+    return joined.in_layout(a.layout, block=a.block)
 
 
 def _scaled(ufunc: Callable, a: Any, b: Any) -> Any:

@@ -40,7 +40,7 @@ def obeys(gradient: np.ndarray, like: np.ndarray) -> bool:
     if not is_dense(like):
         return bool(gradient.flags.c_contiguous)
     steps = zip(gradient.strides, like.strides, like.shape, strict=True)
-    return gradient.itemsize == like.itemsize and all(a == b for a, b, n in steps if n != 1)
+    return all(a * like.itemsize == b * gradient.itemsize for a, b, n in steps if n != 1)
 
 
 def warn_of_mismatch(gradient: np.ndarray, like: np.ndarray) -> None:
