@@ -79,7 +79,7 @@ def pull_batched(seeds: list[Tensor], pull: Callable[[list[Tensor], bool], list]
 
 
 def _stacked(column: tuple) -> Tensor | None:
-    from reference_engine.ops.shapes import stack
+    from reference_engine.ops.joining import stack
 
     if any(g is None for g in column):
         return None

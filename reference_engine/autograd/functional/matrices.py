@@ -96,7 +96,7 @@ def _check_strict(i: int, j: int, g: Tensor | None, create_graph: bool) -> None:
 
 
 def _stacked(parts: list[Tensor], output: Tensor, x: Tensor) -> Tensor:
-    from reference_engine.ops.shapes import stack
+    from reference_engine.ops.joining import stack
 
     shape = (*output._array.shape, *x._array.shape)
     return stack(parts, 0).reshape(shape) if parts else wrap(np.zeros(shape, x._array.dtype))

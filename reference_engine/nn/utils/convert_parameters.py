@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reference_engine.nn.modules.registered import type_name
-from reference_engine.ops.shapes import cat
+from reference_engine.ops.joining import cat
 from reference_engine.tensor import Tensor
 
 
