@@ -25,6 +25,7 @@ from reference_engine.ops import registry
 from reference_engine.state import process, state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, read_array, read_tensor, save_input, save_output
+from reference_engine.tape.views import link_views
 from reference_engine.tensor import Tensor, mark_inference, wrap
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Operator:
         else:
             result = self.forward(*inputs, **params)
             return result[0] if self.aux and len(self.outputs) == 1 else result
-        if self.view and inputs[0].is_conj():
+        if self.view and type(inputs[0]) is not Tensor and inputs[0].is_conj():
             from reference_engine.ops.complex import view_of_conjugate
 
             return view_of_conjugate(self, inputs[0], params)
@@ -242,8 +243,6 @@ class Operator:
         if self.view:
             normal = not inputs[0].is_inference()
             if normal:
-                from reference_engine.tape.views import link_views
-
                 link_views(inputs[0], outs)
         if not normal or (state.inference and not self.view):
             for out in outs:
@@ -343,7 +342,10 @@ class Operator:
 
 def _bypasses(inputs: tuple) -> bool:
     """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
-    return all(isinstance(x, Tensor) and x.is_inference() for x in inputs)
+    for x in inputs:  # written out: every recorded operator asks
+        if not isinstance(x, Tensor) or not (x if x._base is None else x._base)._inference:
+            return False
+    return True
 
 
 def _held(result: Any) -> Any:
