@@ -15,7 +15,7 @@ import numpy as np
 from reference_engine.dtypes import ALIASES, COMPLEX, FLOATING, PARTS, Narrow, dtype, float16
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 def to_bfloat16(x: np.ndarray) -> np.ndarray:
@@ -68,3 +68,21 @@ def narrowed(result: Any, target: Narrow | None) -> Any:
     if isinstance(wanted, Narrow) and (kind, array.dtype.itemsize) == (wanted.numpy.kind, wanted.numpy.itemsize):
         return wanted.rounded(array)
     return array
+
+
+def narrowed_results(results: Any, target: Narrow | None, count: int) -> Any:
+    """What an operator returned, with its first `count` results rounded; what follows are auxiliaries."""
+    if isinstance(results, tuple):
+        return (*(narrowed(r, target) for r in results[:count]), *results[count:])
+    return narrowed(results, target)
+
+
+def common(arrays: Iterable[np.ndarray]) -> Narrow | None:
+    """The narrow type of the floating arrays, if all have such a type."""
+    found = None
+    for array in arrays:
+        if array.dtype.kind in "fc":
+            if array.dtype.metadata is None:
+                return None
+            found = array.dtype.metadata["dtype"]
+    return found

@@ -20,8 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine import narrow_types
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
+from reference_engine.ops.dispatch import intercept
+from reference_engine.ops.rules import Rule, Values
 from reference_engine.state import process, state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, read_array, read_tensor, save_input, save_output
@@ -33,49 +36,6 @@ if TYPE_CHECKING:
 
 NUMBERS = (int, float, complex, bool)
 NUMPY_FLOATS = frozenset(np.dtype(t) for t in (np.float16, np.float32, np.float64, np.complex64, np.complex128))
-
-
-class Rule:
-    """One backward rule and the names it asks for."""
-
-    def __init__(self, fn: Callable) -> None:
-        self.fn = fn
-        self.names = [p for p in inspect.signature(fn).parameters if p not in ("g", "gs")]
-        self.takes_tuple = "gs" in inspect.signature(fn).parameters
-
-    def __call__(self, grads: tuple, values: dict[str, Any]) -> Any:
-        first = grads if self.takes_tuple else grads[0]
-        return self.fn(first, *[values[name] for name in self.names])
-
-
-class Values(dict):
-    """What rules may ask for, fetched when first asked: a dict from names to values for one node and one reading."""
-
-    def __init__(self, node: OpNode, read: Callable, needed: tuple[bool, ...]) -> None:
-        super().__init__(node.params)
-        self.node, self.read, self.needed = node, read, needed
-
-    def __missing__(self, name: str) -> Any:
-        node = self.node
-        op = node.op
-        if name == "needs":
-            value: Any = self.needed
-        elif name == "shapes":
-            value = node.shapes
-        elif name == "inputs" and op.variadic:
-            value = tuple(self.read(node, i) for i in range(len(node.edges)))
-        elif name in op.position:
-            value = self.read(node, op.position[name])
-        elif name.endswith("_shape") and name[:-6] in op.position:
-            value = node.shapes[op.position[name[:-6]]]
-        elif name in op.outputs:
-            value = self.read(node, len(node.edges) + op.outputs.index(name))
-        elif name in node.packed:
-            value = read_array(node.packed[name], node)
-        else:
-            raise KeyError(f"{op.name}: a rule asks for {name!r}, which is no input, output, parameter or auxiliary")
-        self[name] = value
-        return value
 
 
 class OpNode(Node):
@@ -204,7 +164,7 @@ class Operator:
     def finish(self, inputs: tuple, params: dict[str, Any], results: Any) -> Any:
         """Wraps what forward returned and records the node."""
         if process.narrow_types and not self.view and type(results) not in kinds:
-            results = self.narrowed(inputs, results)
+            results = narrow_types.narrowed_results(results, self.narrow_type(inputs), len(self.outputs))
         if self.aux:
             count = len(self.outputs)
             params = {**params, **dict(zip(self.aux, results[count:], strict=True))}
@@ -219,23 +179,7 @@ class Operator:
 
     def narrow_type(self, inputs: tuple) -> Any:
         """The narrow type that float results are rounded to: that of the floating inputs, if all have such a type."""
-        found = None
-        for x in inputs:
-            if isinstance(x, Tensor) and x._array.dtype.kind in "fc":
-                if x._array.dtype.metadata is None:
-                    return None
-                found = x.dtype
-        return found
-
-    def narrowed(self, inputs: tuple, results: Any) -> Any:
-        """The results rounded to the narrow type that they have or that their inputs have."""
-        from reference_engine.narrow_types import narrowed
-
-        target = self.narrow_type(inputs)
-        if isinstance(results, tuple):
-            count = len(self.outputs)  # what follows are auxiliaries
-            return (*(narrowed(r, target) for r in results[:count]), *results[count:])
-        return narrowed(results, target)
+        return narrow_types.common(x._array for x in inputs if isinstance(x, Tensor))
 
     def record(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
@@ -342,10 +286,8 @@ class Operator:
 
 def _bypasses(inputs: tuple) -> bool:
     """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
-    for x in inputs:  # written out: every recorded operator asks
-        if not isinstance(x, Tensor) or not (x if x._base is None else x._base)._inference:
-            return False
-    return True
+    # Without a call to each input: every recorded operator asks.
+    return all(isinstance(x, Tensor) and (x if x._base is None else x._base)._inference for x in inputs)
 
 
 def _held(result: Any) -> Any:
