@@ -33,6 +33,9 @@ class State(threading.local):
     evaluating: Any = None  # under anomaly detection: the node whose rule is running
     multithreading = True
     grad_layouts_enforced = True
+    dispatch_modes: tuple[Any, ...] = ()  # what is told of operators below autograd, the innermost last
+    dispatched: Any = None  # the operator that such a mode is being told of
+    exec_group: Any = None  # backward passes that share one recomputation of checkpointed regions
 
     def __init__(self) -> None:
         # IEEE arithmetic is silent in torch; guarding every operator instead costs more than most operators.
@@ -42,7 +45,13 @@ class State(threading.local):
 
     def refresh(self) -> None:
         """Recomputes `plain` after a switch was changed."""
-        self.plain = self.grad_enabled and not self.saved_tensor_hooks and not self.anomaly and not self.inference
+        self.plain = (
+            self.grad_enabled
+            and not self.saved_tensor_hooks
+            and not self.anomaly
+            and not self.inference
+            and not self.dispatch_modes
+        )
 
     def set_grad_enabled(self, mode: bool) -> bool:
         """Sets grad mode and returns what it was."""

@@ -4,6 +4,7 @@ follows from that. Importing this package declares them all and hangs their meth
 
 from reference_engine.ops import (
     activations,
+    aten,
     clamping,
     comparisons,
     complex,
@@ -39,6 +40,7 @@ operators.install()
 
 __all__ = [
     "activations",
+    "aten",
     "clamping",
     "comparisons",
     "complex",

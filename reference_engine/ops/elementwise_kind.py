@@ -16,6 +16,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.dispatch import intercept
 from reference_engine.ops.inplace import in_place, write_out
 from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_at, _tensor_at, camel, conj, is_complex
 from reference_engine.state import state
@@ -176,6 +177,8 @@ class Elementwise(Operator):
             return self.ufunc(*inputs)
         if self.refuses_bool is not None:
             self.refuses_bool(inputs)
+        if state.dispatch_modes:
+            return intercept(self, inputs, params)
         common = self.common_dtype(inputs)
         arrays = [self.prepare(x, common) for x in inputs]
         try:

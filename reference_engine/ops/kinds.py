@@ -154,6 +154,8 @@ class Operator:
         else:
             result = self.forward(*inputs, **params)
             return result[0] if self.aux and len(self.outputs) == 1 else result
+        if state.dispatch_modes:
+            return intercept(self, inputs, params)
         if self.view and type(inputs[0]) is not Tensor and inputs[0].is_conj():
             from reference_engine.ops.complex import view_of_conjugate
 
