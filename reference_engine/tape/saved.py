@@ -8,6 +8,7 @@ the pair (array, counter). Source: torch notes/autograd, "Saved tensors" and "In
 
 from __future__ import annotations
 
+import re
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,15 @@ INFERENCE_MESSAGE = (
 )
 
 
+BACKWARD = r"Backward\d*$"  # errors name the operator, not its node: "Exp" for ExpBackward0
+
+
 def modified(array: np.ndarray, version: int, expected: int, node: Node | None, nr: int = 0) -> RuntimeError:
     """The error for a saved tensor that was changed in place."""
     from reference_engine.dtypes import of_numpy
 
     kind = type_name(of_numpy(array.dtype))
-    by = f", which is output {nr} of {node.name()}," if node is not None else ""
+    by = f", which is output {nr} of {re.sub(BACKWARD, '', node.name())}," if node is not None else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{kind} {list(array.shape)}]{by} is at version {version}; expected version {expected} instead. "
