@@ -6,6 +6,8 @@ comparable between engines.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -86,6 +88,17 @@ def get_rng_state() -> Tensor:
 def set_rng_state(new_state: Tensor) -> None:
     """Restores the default generator's state. Source: torch.set_rng_state."""
     process.generator.set_state(new_state)
+
+
+@contextmanager
+def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[None]:
+    """Numbers drawn in the block are as if never drawn. Source: torch.random.fork_rng."""
+    before = process.generator.get_state() if enabled else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            process.generator.set_state(before)
 
 
 def numpy_generator(generator: Generator | None = None) -> np.random.Generator:

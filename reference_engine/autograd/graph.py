@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from reference_engine.autograd.memory_budget import region_activation_memory_budget
 from reference_engine.autograd.multi_grad import register_multi_grad_hook
 from reference_engine.autograd.mutation import allow_mutation_on_saved_tensors
 from reference_engine.state import state
@@ -99,6 +100,6 @@ def set_override_stale_capture_stream(enabled: bool) -> None:
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
-    "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks", "set_override_stale_capture_stream",
-    "set_warn_on_accumulate_grad_stream_mismatch",
+    "increment_version", "region_activation_memory_budget", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "set_override_stale_capture_stream", "set_warn_on_accumulate_grad_stream_mismatch",
 ]  # fmt: skip

@@ -99,7 +99,7 @@ def known_as(op: Any, inputs: tuple, params: dict[str, Any]) -> OpOverload:
     if name == "pow":
         kinds = ["Tensor" if isinstance(x, Tensor) else "Scalar" for x in (*inputs, params.get("exponent"))[:2]]
         return overload_of(name, "Scalar" if kinds[0] == "Scalar" else f"Tensor_{kinds[1]}")
-    if name in REDUCING and params.get("dims") not in (None, ()):
+    if name in REDUCING and op.node.__name__.endswith("1"):
         return overload_of(name, REDUCING[name])
     return overload_of(name, "default")
 

@@ -1,5 +1,5 @@
 """torch.utils, as far as autograd's documents speak of it."""
 
-from reference_engine.utils import backcompat, hooks
+from reference_engine.utils import _python_dispatch, backcompat, checkpoint, hooks
 
-__all__ = ["backcompat", "hooks"]
+__all__ = ["_python_dispatch", "backcompat", "checkpoint", "hooks"]
