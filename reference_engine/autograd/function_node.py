@@ -106,7 +106,8 @@ class FunctionNode(Node):
         self.kept = (*self.kept[:index], (entry, edge), *self.kept[index + 1 :])
 
     def free(self) -> None:
-        self.kept = FREED
+        if self.kept is not CLEARED:
+            self.kept = FREED
 
     # --- the rule ------------------------------------------------------------------------------------------------
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from reference_engine.autograd.function_context import FunctionCtx
 from reference_engine.state import state
 from reference_engine.tape.node import Node, leaf_edge, next_sequence_number
 from reference_engine.tensor import Tensor
 
+if TYPE_CHECKING:
+    from reference_engine.tape.node import Edge
+
 
 def once_differentiable(backward: Any) -> Any:
-    """Decorator for a backward that cannot be differentiated itself: using its result so is an error.
+    """Decorator for a backward that cannot be differentiated itself.
 
-    The error comes where an incoming gradient requires grad; otherwise the result is a constant.
-    Source: torch.autograd.function.once_differentiable.
+    While backward passes are recorded (create_graph) its results have a history that leads to the function's inputs and
+    raises when it is followed: "performing double backward raises an error", also where the incoming gradient is a
+    constant. Source: torch.autograd.function.once_differentiable; FunctionCtx.save_for_backward.
     """
 
     @functools.wraps(backward)
@@ -24,13 +29,25 @@ def once_differentiable(backward: Any) -> Any:
             outputs = backward(ctx, *grads, **options)
         finally:
             state.set_grad_enabled(before)
-        if not state.grad_enabled or not any(isinstance(g, Tensor) and g.requires_grad for g in grads):
+        sources = _sources(ctx)
+        if not state.grad_enabled or not (
+            any(sources) or any(isinstance(g, Tensor) and g.requires_grad for g in grads)
+        ):
             return outputs
         if isinstance(outputs, tuple):
-            return _refusing(outputs)
-        return _refusing((outputs,))[0]
+            return _refusing(outputs, sources)
+        return _refusing((outputs,), sources)[0]
 
     return wrapped
+
+
+def _sources(ctx: Any) -> list[Edge | None]:
+    """Per argument of forward the edge to what made it, None where it was not tracked."""
+    node = ctx._node() if isinstance(ctx, FunctionCtx) else None
+    if node is None:
+        return []
+    edges = iter(node.edges)
+    return [next(edges) if is_tensor else None for is_tensor in node.is_tensor_input]
 
 
 class DelayedError(Node):
@@ -45,12 +62,14 @@ class DelayedError(Node):
     arrays = tensors
 
 
-def _refusing(outputs: tuple) -> tuple:
-    """The outputs, each with a history that raises when it is followed."""
+def _refusing(outputs: tuple, sources: list[Edge | None]) -> tuple:
+    """The outputs, each with a history that leads to its source, if it has one, and raises when it is followed."""
     node: Any = DelayedError()
     node.sequence_number, node.outputs = next_sequence_number(), len(outputs)
     aliases = [o.detach() if isinstance(o, Tensor) else o for o in outputs]
-    node.edges = tuple([_leaf(a) if isinstance(a, Tensor) else None for a in aliases])
+    known = [*sources, *[None] * len(outputs)]
+    node.edges = tuple([(s or _leaf(a)) if isinstance(a, Tensor) else None
+                        for a, s in zip(aliases, known, strict=False)])  # fmt: skip
     shapes = [a._array.shape if isinstance(a, Tensor) else () for a in aliases]
     dtypes = [a._array.dtype if isinstance(a, Tensor) else None for a in aliases]
     node.shape, node.dtype = (shapes[0], dtypes[0]) if len(outputs) == 1 else (shapes, dtypes)
@@ -60,7 +79,7 @@ def _refusing(outputs: tuple) -> tuple:
     return tuple(aliases)
 
 
-def _leaf(tensor: Tensor) -> Any:
+def _leaf(tensor: Tensor) -> Edge:
     """An edge to a leaf of its own with this value."""
     leaf = tensor.detach()
     leaf._tracked = True
