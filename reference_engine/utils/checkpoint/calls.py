@@ -16,10 +16,10 @@ from reference_engine.utils.checkpoint.settings import decided, overrides
 from reference_engine.utils.checkpoint.trace import traced
 
 UNSET = (
-    "torch.utils.checkpoint{which}: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, "
-    "calling checkpoint without use_reentrant will raise an exception. use_reentrant=False is recommended, but if you need "
-    "to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for more details on the "
-    "differences between the two variants."
+    "torch.utils.checkpoint{which}: the use_reentrant parameter should be passed explicitly. In version 2.9 we will raise an "
+    "exception if use_reentrant is not passed. use_reentrant=False is recommended, but if you need to preserve the current "
+    "default behavior, you can pass use_reentrant=True. Refer to docs for more details on the differences between the two "
+    "variants."
 )
 CHECKS: dict[str, Callable | None] = {"default": metadata_of, "none": None}
 
@@ -39,7 +39,7 @@ def checkpoint(function: Callable, *args: Any, use_reentrant: bool | None = None
     is not like the first. Source: torch.utils.checkpoint.checkpoint.
     """
     if use_reentrant is None:
-        warnings.warn(UNSET.format(which=".checkpoint"), UserWarning, stacklevel=2)
+        warnings.warn(UNSET.format(which=""), UserWarning, stacklevel=2)
         use_reentrant = True
     if not use_reentrant:
         return _recorded(function, args, kwargs, context_fn, determinism_check, preserve_rng_state,

@@ -21,8 +21,8 @@ OTHER_METADATA = (
     "pass.\n{tensors}" + TIP
 )
 USED_UP = (
-    "torch.utils.checkpoint: Unpack is being triggered for a tensor that was either never recomputed, or already unpacked "
-    "once. {extra}If you are calling ctx.saved_tensors in backward, make sure to do so only once."
+    "torch.utils.checkpoint: Unpack is being triggered for a tensor that was already unpacked once. {extra}If you are "
+    "calling ctx.saved_tensors in backward, make sure to do so only once."
 )
 OVERLAP = (
     "Performing two backward calls that overlap (i.e. require the same saved activation in order to compute gradients) is "

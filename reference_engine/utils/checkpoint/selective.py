@@ -35,9 +35,12 @@ class CheckpointPolicy(enum.Enum):
     PREFER_SAVE = 1
     MUST_RECOMPUTE = 2
     PREFER_RECOMPUTE = 3
+    MUST_CPU_OFFLOAD = 4  # kept in the CPU's memory, where this engine's tensors are anyway
+    PREFER_CPU_OFFLOAD = 5
 
 
-SAVING = (CheckpointPolicy.MUST_SAVE, CheckpointPolicy.PREFER_SAVE)
+COMPUTING = (CheckpointPolicy.MUST_RECOMPUTE, CheckpointPolicy.PREFER_RECOMPUTE)
+SAVING = frozenset(CheckpointPolicy) - frozenset(COMPUTING)
 RECOMPUTE, CONSUMED = object(), object()
 
 
