@@ -139,12 +139,16 @@ def compile_arrays(partials: Sequence[str | None], names: Sequence[str]) -> Call
 
 
 def _rules_text(partials: Sequence[str | None], names: Sequence[str], **reading: str) -> str:
-    """The rules of all inputs, each reading the saved entries that it mentions."""
-    blocks = []
+    """The rules of all inputs, each reading the saved entries that it mentions; what several mention is read once, before
+    them, because reading may run the user's unpack hook.
+    """
+    read = {n: (READ_OUTPUT if n == "y" else READ_INPUT).format(name=n, k=k, **reading)
+            for k, n in enumerate((*names, "y"))}  # fmt: skip
+    shared = [n for n in read if sum(mentions(p, n) for p in partials) > 1]
+    blocks = [read[n].replace(" " * 12, " " * 8) for n in shared]
     for i, partial in enumerate(partials):
         if partial is not None:
-            reads = [(READ_OUTPUT if n == "y" else READ_INPUT).format(name=n, k=k, **reading)
-                     for k, n in enumerate((*names, "y")) if mentions(partial, n)]  # fmt: skip
+            reads = [read[n] for n in read if n not in shared and mentions(partial, n)]
             blocks.append(RULE.format(i=i, reading="\n".join(reads), rule=rule_text(partial)))
     return "\n".join(blocks) or "        pass"
 
