@@ -86,14 +86,16 @@ class Function(metaclass=FunctionMeta):
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
-        """Runs forward and records one node. In the form with setup_context, defaults and keyword arguments are bound to
-        forward's parameters first, so that `inputs` holds them all.
+        """Runs forward and records one node. Keyword arguments take their places among the inputs; in the form with
+        setup_context defaults do too.
         """
         separate = cls.setup_context is not Function.setup_context
         if separate:
             bound = inspect.signature(cls.forward).bind(*args, **kwargs)
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
+        elif kwargs:
+            args, kwargs = _placed(cls.forward, args, kwargs)
         node = cls._start(args)
         before = state.set_grad_enabled(False)
         try:
@@ -116,6 +118,12 @@ class Function(metaclass=FunctionMeta):
         if state.grad_enabled:
             node.edges = tuple([edge_of(a) for a in args if isinstance(a, Tensor)])
         return node
+
+
+def _placed(forward: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Arguments of forward(ctx, ...) with keyword arguments moved to their places, as far as there are any before them."""
+    bound = inspect.signature(forward).bind(None, *args, **kwargs)
+    return bound.args[1:], bound.kwargs
 
 
 class InplaceFunction(Function):

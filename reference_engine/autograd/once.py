@@ -62,6 +62,9 @@ class DelayedError(Node):
     arrays = tensors
 
 
+DelayedError.__name__ = DelayedError.__qualname__ = "Error"  # as the graph shows it
+
+
 def _refusing(outputs: tuple, sources: list[Edge | None]) -> tuple:
     """The outputs, each with a history that leads to its source, if it has one, and raises when it is followed."""
     node: Any = DelayedError()

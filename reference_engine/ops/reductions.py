@@ -37,7 +37,7 @@ def restore(g: Any, shape: tuple[int, ...], dims: tuple[int, ...]) -> Any:
 
 
 def _sum_rule(g: Any, x_shape: tuple, dims: tuple) -> Any:
-    return broadcast(restore(g, x_shape, dims), x_shape)
+    return broadcast(restore(g, x_shape, dims) if g.shape else g, x_shape)
 
 
 def _sum(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:

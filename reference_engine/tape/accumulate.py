@@ -40,7 +40,7 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
     current = variable._grad
     if recorded:
         if current is None:
-            variable._grad = laid_out(gradient.clone(), variable._array)
+            variable._grad = laid_out(_copied(gradient), variable._array)
         else:
             variable._grad = laid_out(current + gradient, current._array)
             warn_of_mismatch(variable._grad._array, variable._array)
@@ -68,6 +68,15 @@ def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
         if total.dtype.metadata is not None:
             total[...] = total.dtype.metadata["dtype"].rounded(total)
         current._bump_version()
+
+
+def _copied(gradient: Tensor) -> Tensor:
+    """A recorded gradient as a new tensor, which the graph shows as a copy into it."""
+    from reference_engine.ops.filling import copy_from
+    from reference_engine.tensor import wrap
+
+    array = gradient._array
+    return gradient.clone() if type(array) in kinds else copy_from(wrap(np.empty_like(array)), gradient)
 
 
 def _add_sparse(variable: Tensor, current: Tensor | None, array: Any) -> None:

@@ -311,3 +311,37 @@ def test_the_same_output_twice(torch):
     assert second.output_nr == 1
     (first + second).backward()
     assert x.grad.tolist() == [4.0]
+
+
+def test_keyword_arguments_take_their_places(torch):
+    """A tensor given by keyword is an input like any other: backward has a gradient for it, in its place."""
+    product = function(torch, lambda ctx, x, y, k=1: x * y * k, lambda ctx, g: (g * 3, g * 5))
+    x, y = (torch.tensor([v], requires_grad=True) for v in (1.0, 2.0))
+    product.apply(x, y=y).backward()
+    assert (x.grad.item(), y.grad.item()) == (3.0, 5.0)
+    with pytest.raises(RuntimeError, match=r"incorrect number of gradients \(expected 3, got 2\)"):
+        product.apply(x, y=y, k=2).backward()
+
+
+def described(node):
+    """A graph as text."""
+    return f"{type(node).__name__}({', '.join(described(n) if n else 'None' for n, _ in node.next_functions)})"
+
+
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+def test_recorded_gradients_are_copies_in_the_graph(torch):
+    """A leaf's recorded .grad is a copy of what arrived; once_differentiable shows as Error, leading to the inputs."""
+    once = torch.autograd.function.once_differentiable
+    product = function(torch, lambda ctx, x, y: x * y, once(lambda ctx, g: (g * 2, g * 3)))
+    x, y, seed = (torch.tensor([v, v], requires_grad=True) for v in (1.0, 2.0, 1.0))
+    product.apply(x, y).backward(seed, create_graph=True)
+    assert described(x.grad.grad_fn) == "CopyBackwards(None, Error(AccumulateGrad(), AccumulateGrad()))"
+    x.grad = y.grad = None
+
+
+def test_the_gradient_of_a_full_sum_is_one_expansion(torch):
+    """The recorded gradient of sum() expands the incoming one, with no reshaping before."""
+    x = torch.ones(2, 3, requires_grad=True)
+    seed = torch.tensor(2.0, requires_grad=True)
+    (g,) = torch.autograd.grad(x.sum(), x, seed, create_graph=True)
+    assert described(g.grad_fn) == "ExpandBackward0(AccumulateGrad())"
