@@ -22,6 +22,12 @@ ARITHMETIC = frozenset(
 )
 COMPARING = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
 REDUCING = {"sum": "dim_IntList", "mean": "dim", "prod": "dim_int"}
+# Operators that torch names otherwise, or whose one overload here is not "default" there.
+SPELLED = {
+    "index": "index.Tensor", "log_softmax": "_log_softmax.default", "select": "select.int", "slice": "slice.Tensor",
+    "softmax": "_softmax.default", "std": "std.correction", "std_mean": "std_mean.correction",
+    "transpose": "transpose.int", "var": "var.correction", "var_mean": "var_mean.correction", "where": "where.self",
+}  # fmt: skip
 PRODUCTS = {(1, 1): "dot", (2, 1): "mv", (2, 2): "mm", (3, 3): "bmm"}
 
 
@@ -92,6 +98,8 @@ def known_as(op: Any, inputs: tuple, params: dict[str, Any]) -> OpOverload:
     name = op.name.lstrip("_")
     if name == "matmul":
         name = PRODUCTS.get(tuple(np.ndim(x._array) for x in inputs), name)  # type: ignore[arg-type]
+    if name in SPELLED:
+        return overload_of(*SPELLED[name].split("."))
     if name in ARITHMETIC:
         return overload_of(name, "Tensor")
     if name in COMPARING:
@@ -143,6 +151,17 @@ def _share_versions(answer: Any, results: Any) -> None:
     given, made = (x if isinstance(x, (tuple, list)) else (x,) for x in (answer, results))
     for kept, result in zip(given, made):  # noqa: B905 - auxiliaries come behind
         if isinstance(kept, Tensor) and isinstance(result, Tensor) and kept._array is result._array:
-            counter = kept._version_counter()
-            if result._counter is None:
-                result._counter = counter
+            counter, own = kept._version_counter(), result._counter
+            result._counter = counter
+            node = result._edge[0] if result._edge is not None else None
+            if own is not None and node is not None and isinstance(node.saved, tuple):
+                node.saved = tuple([_counting(entry, own, counter) for entry in node.saved])
+
+
+def _counting(entry: Any, own: Any, counter: Any) -> Any:
+    """A saved output that looks at another counter for changes in place."""
+    if type(entry) is tuple:
+        return (entry[0], counter)
+    if getattr(entry, "counter", None) is own:
+        entry.counter, entry.version = counter, counter.version
+    return entry

@@ -98,3 +98,25 @@ def test_overloads_are_one_object_each(torch):
     assert aten.mul.Tensor(torch.tensor([2.0]), torch.tensor([3.0])).item() == 6.0
     with pytest.raises(AttributeError):
         aten.no_such_operator.default(torch.ones(1))
+
+
+@pytest.mark.parametrize("name", ["sin", "exp"])
+def test_what_a_mode_keeps_counts_changes_in_place(torch, name):
+    """A mode that keeps a result sees by its version that the program changed it, saved by the node or not."""
+    kept = []
+
+    def keep(func, args, kwargs):
+        result = func(*args, **kwargs)
+        kept.append(result)
+        return result
+
+    x = torch.tensor([0.5], requires_grad=True)
+    with mode(torch, keep):
+        y = getattr(x, name)()
+    before = kept[0]._version
+    with torch.no_grad():
+        y.mul_(2)
+    assert kept[0]._version == before + 1
+    if name == "exp":
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.backward()

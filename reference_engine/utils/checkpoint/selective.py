@@ -19,6 +19,10 @@ BACKWARD_ONCE = (
     "Trying to backward an extra time. You are only allowed to backward once on any region computed under selective "
     "activation checkpoint."
 )
+PACKET = (
+    " Please update the OpOverloadPacket to a specific OpOverload. For example, if you have `torch.ops.aten.mm`, change it "
+    "to `torch.ops.aten.mm.default`."
+)
 MUTATED = (
     "Tensor cached during selective activation checkpoint has been mutated. If you are sure that this is safe, you can "
     "bypass this error by passing `allow_cache_entry_mutation=True` when creating the selective activation checkpoint."
@@ -133,11 +137,7 @@ def _listed(ops: list[Any]) -> Callable:
     """The policy that keeps what these operators give."""
     for op in ops:
         if not isinstance(op, OpOverload):
-            hint = (
-                f" Please name one of its overloads, for example {op}.default."
-                if isinstance(op, OpOverloadPacket)
-                else ""
-            )
+            hint = PACKET if isinstance(op, OpOverloadPacket) else ""
             raise ValueError(f"Expected op in `op_list` to be an OpOverload but got: {op} of type {type(op)}.{hint}")
     kept = frozenset(ops)
 
