@@ -13,12 +13,6 @@ import reference_engine as T
 from tests.reference.against import arrays
 
 
-@pytest.fixture(params=["reference", "torch"])
-def engine(request):
-    """Both engines: what a test says holds on torch itself, too."""
-    return T if request.param == "reference" else pytest.importorskip("torch")
-
-
 def trajectory(e, name, options, steps=4, complex_=False):
     """Where an optimizer takes two parameters, one of which has no gradient at first; and its state."""
     data = arrays(3, (3, 2), (2,), (3, 2))
