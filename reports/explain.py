@@ -101,15 +101,18 @@ def finding(result: Result) -> str:
     return FINDINGS.get(result.finding, result.finding) if result.finding else ""
 
 
+def rerun(case: str, engines: Iterable[str], devices: Iterable[str]) -> str:
+    """The command that runs a case: on these engines, on the first of the devices that is not the CPU."""
+    words = ["autograd-conformance", "run", case]
+    words += [word for engine in dict.fromkeys(engines) for word in ("--engine", engine)]
+    words += [word for device in devices if device != "cpu" for word in ("--device", device)][:2]
+    return one_line(" ".join(map(shlex.quote, words)), 1_000)
+
+
 def reproduce(row: Row, columns: Iterable[Column], results: Iterable[Result | None] | None = None) -> str:
     """The command that runs this case again, on the engines that fail it, or on all of them where none does."""
     pairs = zip(columns, row.results if results is None else results, strict=True)
     shown = [(column, result) for column, result in pairs if result]
     failing = [(column, result) for column, result in shown if result.verdict in FAILING]
     chosen = [column for column, _ in failing or shown]
-    engines = dict.fromkeys(column.engine for column in chosen)
-    devices = dict.fromkeys(column.device for column in chosen if column.device != "cpu")
-    words = ["autograd-conformance", "run", row.info.case]
-    words += [word for engine in engines for word in ("--engine", engine)]
-    words += [word for device in list(devices)[:1] for word in ("--device", device)]
-    return one_line(" ".join(map(shlex.quote, words)), 1_000)
+    return rerun(row.info.case, (column.engine for column in chosen), (column.device for column in chosen))

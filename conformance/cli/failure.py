@@ -5,11 +5,10 @@ Used by the command line and by the pytest plugin.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from conformance.records import CaseInfo, Result
-from reports.explain import difference, finding
+from reports.explain import difference, finding, rerun
 from reports.text import clean_ends, one_line
 
 DIFFERENCES = 20  # shown of one result
@@ -67,6 +66,4 @@ def _error(result: Result) -> Iterator[str]:
 
 def reproduce(result: Result) -> str:
     """The command that runs one result again."""
-    words = ["autograd-conformance", "run", result.case, "--engine", result.engine]
-    words += [] if result.device == "cpu" else ["--device", result.device]
-    return " ".join(map(shlex.quote, words))
+    return rerun(result.case, [result.engine], [result.device])
