@@ -19,13 +19,18 @@ from reference_engine.autograd.functional.arguments import (
     gradients,
     outputs_of,
     prepared,
-    single_output,
     unpacked,
 )
-from reference_engine.autograd.functional.products import NOT_STRICT, NOT_STRICT_GRAPH, jacobian_times
+from reference_engine.autograd.functional.products import (
+    NOT_STRICT,
+    NOT_STRICT_GRAPH,
+    jacobian_times,
+    recorded_gradient,
+)
 from reference_engine.autograd.grad_mode import enable_grad
 from reference_engine.tensor import Tensor, wrap
 
+THRICE = "thrice differentiable and that the hessian depends on the inputs."
 STRATEGIES = ("forward-mode", "reverse-mode")
 
 
@@ -130,30 +135,9 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: boo
     def gradient(*x: Tensor) -> Tensors:
         if outer_jacobian_strategy == "forward-mode":
             x = tuple(t.requires_grad_() if not t.requires_grad else t for t in x)
-        return _recorded_gradient(func, x, strict)
+        return recorded_gradient(func, x, "hessian", strict=strict, advice=THRICE)[1]
 
     result = jacobian(gradient, given, create_graph=create_graph, strict=strict, vectorize=vectorize,
                       strategy=outer_jacobian_strategy)  # fmt: skip
     blocks = tuple(tuple(block.to(x.dtype) for block in row) for row, x in zip(result, given, strict=True))
     return blocks if is_tuple else blocks[0][0]
-
-
-def _recorded_gradient(func: Callable, x: Tensors, strict: bool) -> Tensors:
-    output = single_output(func, x, "hessian")
-    if strict:
-        check_tracked((output,))
-    found = gradients((output.reshape(()),), x, None, create_graph=True)
-    results = []
-    for i, (g, xi) in enumerate(zip(found, x, strict=True)):
-        if g is None:
-            if strict:
-                raise RuntimeError(
-                    f"The output of the user-provided function is independent of input {i}. {NOT_STRICT}"
-                )
-            g = wrap(np.zeros_like(xi._array))
-        elif strict and not g.requires_grad:
-            raise RuntimeError(f"The jacobian of the user-provided function with respect to input {i} is independent of the "
-                               "input. This is not allowed in strict mode. You should ensure that your function is thrice "
-                               "differentiable and that the hessian depends on the inputs.")  # fmt: skip
-        results.append(g)
-    return tuple(results)

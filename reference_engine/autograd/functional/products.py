@@ -29,6 +29,7 @@ from reference_engine.tensor import Tensor, wrap
 
 NOT_STRICT = "This is not allowed in strict mode."
 NOT_STRICT_GRAPH = "This is not allowed in strict mode when create_graph=True."
+TWICE = "twice differentiable and depends on the input more than linearly."
 OF_OUTPUT = "the user-provided function returns"
 OF_INPUT = "the input to the user-provided function is"
 
@@ -62,8 +63,7 @@ def jvp(
     func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """(func(inputs), J v); the product has the shapes of the outputs. Source: torch.autograd.functional.jvp."""
-    given, is_tuple = as_tensors(inputs, "inputs", "jvp")
-    vector = directions(v, given, is_tuple, OF_INPUT, "jvp")
+    given, _, vector = _directed(inputs, v, "jvp")
     with enable_grad():
         x = prepared(given, keep_history=create_graph)
         outputs, outputs_tuple = outputs_of(func, x, "jvp")
@@ -90,33 +90,35 @@ def _strict(found: tuple[Tensor | None, ...], outputs: Tensors) -> Tensors:
     )
 
 
-def _gradient(output: Tensor, x: Tensors, *, strict: bool) -> Tensors:
-    """The gradient of a one-element output, recorded, ready to be differentiated again."""
+def _directed(inputs: Any, v: Any, function: str) -> tuple[Tensors, bool, Tensors]:
+    """The inputs, whether they were a tuple, and the direction v in their space."""
+    given, is_tuple = as_tensors(inputs, "inputs", function)
+    return given, is_tuple, directions(v, given, is_tuple, OF_INPUT, function)
+
+
+def recorded_gradient(func: Callable, x: Tensors, function: str, *, strict: bool,
+                      advice: str = TWICE) -> tuple[Tensor, Tensors]:  # fmt: skip
+    """The one-element output of func and its gradient, recorded, ready to be differentiated again."""
+    output = single_output(func, x, function)
+    if strict:
+        check_tracked((output,))
     found = gradients((output.reshape(()),), x, None, create_graph=True)
     gradient = filled(found, x, strict=strict, create_graph=False, independent=_independent, constant=_independent)
-    if strict:
-        for i, g in enumerate(gradient):
-            if not g.requires_grad:
-                raise RuntimeError(
-                    f"The jacobian of the user-provided function with respect to input {i} is independent of the input. "
-                    "This is not allowed in strict mode. You should ensure that your function is twice differentiable "
-                    "and depends on the input more than linearly."
-                )
-    return gradient
+    for i, g in enumerate(gradient):
+        if strict and not g.requires_grad:
+            raise RuntimeError(f"The jacobian of the user-provided function with respect to input {i} is independent of the "
+                               f"input. {NOT_STRICT} You should ensure that your function is {advice}")  # fmt: skip
+    return output, gradient
 
 
 def vhp(
     func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """(func(inputs), v^T H) for a function with one output of one element. Source: torch.autograd.functional.vhp."""
-    given, is_tuple = as_tensors(inputs, "inputs", "vhp")
-    vector = directions(v, given, is_tuple, OF_INPUT, "vhp")
+    given, is_tuple, vector = _directed(inputs, v, "vhp")
     with enable_grad():
         x = prepared(given, keep_history=create_graph)
-        output = single_output(func, x, "vhp")
-        if strict:
-            check_tracked((output,))
-        gradient = _gradient(output, x, strict=strict)
+        output, gradient = recorded_gradient(func, x, "vhp", strict=strict)
         found = gradients(gradient, x, vector, create_graph=create_graph)
         product = filled(found, x, strict=strict, create_graph=create_graph, independent=_independent,
                          constant=_constant("hessian"))  # fmt: skip
@@ -127,14 +129,10 @@ def hvp(
     func: Callable, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
     """(func(inputs), H v); equal to vhp where second derivatives commute. Source: torch.autograd.functional.hvp."""
-    given, is_tuple = as_tensors(inputs, "inputs", "hvp")
-    vector = directions(v, given, is_tuple, OF_INPUT, "hvp")
+    given, is_tuple, vector = _directed(inputs, v, "hvp")
     with enable_grad():
         x = prepared(given, keep_history=create_graph)
-        output = single_output(func, x, "hvp")
-        if strict:
-            check_tracked((output,))
-        gradient = _gradient(output, x, strict=strict)
+        output, gradient = recorded_gradient(func, x, "hvp", strict=strict)
         dummies = tuple(wrap(np.zeros_like(g._array)).requires_grad_() for g in gradient)
         found = gradients(gradient, x, dummies, create_graph=True)
         double = filled(found, x, strict=strict, create_graph=create_graph, independent=_independent,
