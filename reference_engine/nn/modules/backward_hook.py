@@ -23,6 +23,18 @@ NO_INPUT = (
 )
 
 
+def _replaced(gradients: tuple, returned: Any, whose: str, what: str) -> tuple:
+    """The gradients that go on: what a hook returned, or those it was given where it returned None."""
+    if returned is None:
+        return gradients
+    returned = returned if isinstance(returned, (tuple, list)) else (returned,)
+    if len(returned) != len(gradients):
+        raise RuntimeError(
+            f"{whose} returned an invalid number of {what}, got {len(returned)}, but expected {len(gradients)}"
+        )
+    return tuple(returned)
+
+
 class BackwardHookFunction(Function):
     """The identity on several tensors."""
 
@@ -89,14 +101,7 @@ class BackwardHook:
         assert self.inputs is not None
         result = spread(self.inputs, grad_input, self.input_count)
         for hook in self.hooks:
-            returned = hook(self.module, result, self.grad_outputs)
-            if returned is None:
-                continue
-            returned = returned if isinstance(returned, (tuple, list)) else (returned,)
-            if len(returned) != len(result):
-                raise RuntimeError("Backward hook returned an invalid number of grad_input, "
-                                   f"got {len(returned)}, but expected {len(result)}")  # fmt: skip
-            result = tuple(returned)
+            result = _replaced(result, hook(self.module, result, self.grad_outputs), "Backward hook", "grad_input")
         self.grad_outputs = None
         return tuple(result[i] for i in self.inputs)
 
@@ -110,14 +115,7 @@ class BackwardHook:
 
     def _run_pre_hooks(self, grads: tuple) -> tuple:
         for hook in self.pre_hooks:
-            returned = hook(self.module, grads)
-            if returned is None:
-                continue
-            returned = returned if isinstance(returned, (tuple, list)) else (returned,)
-            if len(returned) != len(grads):
-                raise RuntimeError("Backward pre hook returned an invalid number of grad_output, "
-                                   f"got {len(returned)}, but expected {len(grads)}")  # fmt: skip
-            grads = tuple(returned)
+            grads = _replaced(grads, hook(self.module, grads), "Backward pre hook", "grad_output")
         return grads
 
     def _without_inputs(self, grads: tuple) -> None:

@@ -12,6 +12,14 @@ from reference_engine.nn.parameter import Parameter
 from reference_engine.tensor import Tensor
 
 
+def _reset(weight: Parameter | None, bias: Parameter | None) -> None:
+    """The affine map starts as the identity."""
+    if weight is not None:
+        init.ones_(weight)
+    if bias is not None:
+        init.zeros_(bias)
+
+
 class _Norm(Module):
     """Options, affine parameters and running statistics of batch and instance norm."""
 
@@ -42,10 +50,7 @@ class _Norm(Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _reset(self.weight, self.bias)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in self.expected:
@@ -145,10 +150,7 @@ class LayerNorm(Module):
 
     def reset_parameters(self) -> None:
         """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _reset(self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Layer norm with this module's weight and bias."""
@@ -193,10 +195,7 @@ class GroupNorm(Module):
 
     def reset_parameters(self) -> None:
         """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        _reset(self.weight, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Group norm with this module's weight and bias."""
