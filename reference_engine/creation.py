@@ -14,7 +14,8 @@ from reference_engine.state import state
 from reference_engine.tensor import Size, Tensor, mark_inference, wrap
 
 
-def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
+def finish(array: np.ndarray, requires_grad: bool) -> Tensor:
+    """A new leaf of this array, in the modes that are on."""
     if array.dtype.metadata is not None:
         array = array.dtype.metadata["dtype"].rounded(array)
     result = wrap(array)
@@ -25,7 +26,8 @@ def _finish(array: np.ndarray, requires_grad: bool) -> Tensor:
     return result
 
 
-def _sizes(size: tuple) -> tuple[int, ...]:
+def sizes_of(size: tuple) -> tuple[int, ...]:
+    """Sizes given one by one or as one sequence, checked."""
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = tuple(size[0])
     for s in size:
@@ -93,8 +95,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
                       UserWarning, stacklevel=2)  # fmt: skip
         wanted = data.dtype if dtype is None else dtypes.as_dtype(dtype)
-        return _finish(dtypes.converted(data._array, wanted.numpy), requires_grad)
-    return _finish(np.array(_array_of(data, dtype)), requires_grad)
+        return finish(dtypes.converted(data._array, wanted.numpy), requires_grad)
+    return finish(np.array(_array_of(data, dtype)), requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -140,7 +142,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     d = dtypes.of_numpy(array.dtype)
-    return _finish(array.view(d.numpy) if array.dtype.isnative else array.astype(d.numpy), False)
+    return finish(array.view(d.numpy) if array.dtype.isnative else array.astype(d.numpy), False)
 
 
 def _like(input: Tensor, fill: Any, numpy_type: np.dtype, format: Any) -> np.ndarray:
@@ -160,16 +162,16 @@ def _filled(name: str, fill: Any) -> Any:
              out: Any = None, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
         _device(device)
         wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-        array = fill(_sizes(size), wanted.numpy)
+        array = fill(sizes_of(size), wanted.numpy)
         if memory_format not in (None, contiguous_format):
             array = ordered(array, memory_format.order(array.ndim))
-        return _finish(array, requires_grad)
+        return finish(array, requires_grad)
 
     def make_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
                   layout: Any = None, memory_format: Any = None) -> Tensor:  # fmt: skip
         _device(device)
         wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype
-        return _finish(_like(input, fill, wanted.numpy, memory_format), requires_grad)
+        return finish(_like(input, fill, wanted.numpy, memory_format), requires_grad)
 
     make.__name__, make_like.__name__ = name, f"{name}_like"
     make.__doc__ = f"A tensor of the given size. Source: torch.{name}."
@@ -191,7 +193,7 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = No
     last = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 if 0 not in size else 0
     memory = np.zeros(last, wanted.numpy)
     steps = [s * memory.itemsize for s in stride]
-    return _finish(np.ndarray(tuple(size), memory.dtype, memory, strides=steps), requires_grad)
+    return finish(np.ndarray(tuple(size), memory.dtype, memory, strides=steps), requires_grad)
 
 
 def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
@@ -201,7 +203,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.of_number(value)
     shape = (size,) if isinstance(size, int) else tuple(size)
-    return _finish(np.full(_sizes(shape), value, wanted.numpy), requires_grad)
+    return finish(np.full(sizes_of(shape), value, wanted.numpy), requires_grad)
 
 
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
@@ -212,7 +214,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_gra
 def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal. Source: torch.eye."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    return _finish(np.eye(n, m, dtype=wanted.numpy), requires_grad)
+    return finish(np.eye(n, m, dtype=wanted.numpy), requires_grad)
 
 
 def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -220,21 +222,21 @@ def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: b
     plain = [b.item() if isinstance(b, Tensor) else b for b in bounds]
     if dtype is None:
         dtype = dtypes.int64 if all(isinstance(b, int) for b in plain) else dtypes.get_default_dtype()
-    return _finish(np.arange(*plain).astype(dtypes.as_dtype(dtype).numpy), requires_grad)
+    return finish(np.arange(*plain).astype(dtypes.as_dtype(dtype).numpy), requires_grad)
 
 
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """`steps` numbers from start to end, both included. Source: torch.linspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     bounds = [b.item() if isinstance(b, Tensor) else b for b in (start, end)]
-    return _finish(np.linspace(*bounds, steps).astype(wanted.numpy), requires_grad)
+    return finish(np.linspace(*bounds, steps).astype(wanted.numpy), requires_grad)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False,
              **_: Any) -> Tensor:  # fmt: skip
     """Powers of a base, evenly spaced exponents. Source: torch.logspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    return _finish(np.logspace(start, end, steps, base=base).astype(wanted.numpy), requires_grad)
+    return finish(np.logspace(start, end, steps, base=base).astype(wanted.numpy), requires_grad)
 
 
 def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
@@ -264,7 +266,7 @@ def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: boo
     """A copy of the data in this tensor's dtype. Source: torch.Tensor.new_tensor."""
     if isinstance(data, Tensor):
         data = data._array
-    return _finish(np.array(_array_of(data, dtype or self.dtype)), requires_grad)
+    return finish(np.array(_array_of(data, dtype or self.dtype)), requires_grad)
 
 
 def _new(factory: Any) -> Any:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
-from reference_engine.state import process, state
-from reference_engine.tensor import Tensor, mark_inference, wrap
+from reference_engine.creation import finish, sizes_of
+from reference_engine.state import process
+from reference_engine.tensor import Tensor, wrap
 
 MASK = 2**64 - 1
 
@@ -106,27 +107,20 @@ def numpy_generator(generator: Generator | None = None) -> np.random.Generator:
     return (generator or process.generator)._numpy
 
 
-def _sizes(size: tuple) -> tuple[int, ...]:
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
-
-
 def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    result = wrap(dtypes.converted(np.asarray(array), wanted.numpy))
-    if state.inference:
-        mark_inference(result)
-    return result.requires_grad_() if requires_grad else result
+    return finish(dtypes.converted(np.asarray(array), wanted.numpy), requires_grad)
 
 
 def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """Uniform in [0, 1). Source: torch.rand."""
-    return _made(numpy_generator(generator).random(_sizes(size)), dtype, requires_grad)
+    return _made(numpy_generator(generator).random(sizes_of(size)), dtype, requires_grad)
 
 
 def randn(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """Standard normal; complex with variance 1. Source: torch.randn."""
     draw = numpy_generator(generator).standard_normal
-    shape = _sizes(size)
+    shape = sizes_of(size)
     if dtype is not None and dtypes.as_dtype(dtype).is_complex:
         return _made((draw(shape) + 1j * draw(shape)) / np.sqrt(2), dtype, requires_grad)
     return _made(draw(shape), dtype, requires_grad)
