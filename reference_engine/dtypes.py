@@ -96,7 +96,6 @@ ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16,
 FROM_NUMPY: dict[np.dtype, dtype] = {d.numpy: d for d in ALL}
 FROM_PYTHON: dict[type, dtype] = {bool: bool_, int: int64, float: float64, complex: complex128}
 PARTS: dict[dtype, dtype] = {complex64: float32, complex128: float64}  # complex type -> type of its parts
-NUMPY_BOOL = bool_.numpy
 
 
 def of_numpy(numpy_type: np.dtype) -> dtype:

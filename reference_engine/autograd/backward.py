@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_engine.autograd.batched import batched_seeds, pull_batched
 from reference_engine.autograd.graph import GradientEdge
-from reference_engine.dtypes import same
+from reference_engine.dtypes import of_numpy, same
 from reference_engine.state import warn_once
 from reference_engine.tape.backward import run_backward
 from reference_engine.tape.node import Edge, edge_of
@@ -153,8 +153,8 @@ def _seeds(roots: tuple, grads: tuple) -> list[Tensor]:
             if (g._array.dtype.kind == "c") != (dtype.kind == "c"):
                 raise RuntimeError(f"For complex Tensors, both grad_output and output are required to have the same "
                                    f"dtype. Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and "
-                                   f"output[{i}] has a dtype of {_dtype(dtype)}.")  # fmt: skip
-            seeds.append(g if same(g._array.dtype, dtype) else g.to(_dtype(dtype)))
+                                   f"output[{i}] has a dtype of {of_numpy(dtype)}.")  # fmt: skip
+            seeds.append(g if same(g._array.dtype, dtype) else g.to(of_numpy(dtype)))
         elif g is None:
             seeds.append(_implicit(root, shape, dtype))
         else:
@@ -168,14 +168,8 @@ def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
     if int(np.prod(shape)) != 1:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
     if dtype.kind not in "f":
-        raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {_dtype(dtype)}")
+        raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {of_numpy(dtype)}")
     return wrap(np.ones(shape, dtype))
-
-
-def _dtype(numpy_type: np.dtype) -> Any:
-    from reference_engine.dtypes import of_numpy
-
-    return of_numpy(numpy_type)
 
 
 def _shape_dtype(root: Any) -> tuple[tuple[int, ...], np.dtype]:

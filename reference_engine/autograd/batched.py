@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.autograd.graph import GradientEdge
+from reference_engine.dtypes import of_numpy, same
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
@@ -57,13 +58,7 @@ def _batch(i: int, root: Any, g: Any) -> Tensor:
     if not len(g._array):
         raise IndexError("index 0 is out of bounds for dimension 0 with size 0")
     dtype = root.node.output_dtype(root.output_nr) if edge else root._array.dtype
-    return g if g._array.dtype == dtype else g.to(_dtype(dtype))
-
-
-def _dtype(numpy_type: np.dtype) -> Any:
-    from reference_engine.dtypes import of_numpy
-
-    return of_numpy(numpy_type)
+    return g if same(g._array.dtype, dtype) else g.to(of_numpy(dtype))
 
 
 def pull_batched(seeds: list[Tensor], pull: Callable[[list[Tensor], bool], list], *, keep_graph: bool,

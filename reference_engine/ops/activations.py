@@ -75,27 +75,6 @@ hardtanh_op = general("hardtanh", lambda x, *, low, high: np.clip(x, low, high),
                       lambda g, x, low, high: masked(g, ~((x <= low) | (x >= high))), inputs=("x",), saved_names=("self",))  # fmt: skip
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """x above 0, negative_slope * x below. Source: torch.nn.functional.leaky_relu."""
-    return leaky(input, negative_slope=negative_slope)
-
-
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """Clipped to [min_val, max_val]; derivative 0 at the bounds. Source: torch.nn.functional.hardtanh."""
-    return hardtanh_op(input, low=min_val, high=max_val)
-
-
-def relu6(input: Tensor) -> Tensor:
-    """Clipped to [0, 6]. Source: torch.nn.functional.relu6."""
-    return hardtanh(input, 0.0, 6.0)
-
-
-def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """x above 0, alpha (exp(x) - 1) below. Source: torch.nn.functional.elu."""
-    positive = input._array > 0
-    return where(positive, input, alpha * registry.functions["expm1"](where(positive, 0.0, input)))
-
-
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, linear above the threshold. Source: torch.nn.functional.softplus."""
     scaled = input * beta if beta != 1 else input

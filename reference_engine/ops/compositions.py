@@ -18,12 +18,12 @@ f = registry.functions
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-def applied(function: Callable, input: Tensor, inplace: bool, *options: Any) -> Tensor:
-    """function(input, *options), written into the input where asked."""
+def applied(function: Callable, input: Tensor, inplace: bool, **options: Any) -> Tensor:
+    """function(input, **options), written into the input where asked."""
     if not inplace:
-        return function(input, *options)
+        return function(input, **options)
     check_inplace(input)
-    return overwrite(input, lambda alias: function(alias, *options))
+    return overwrite(input, lambda alias: function(alias, **options))
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -33,22 +33,27 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, negative_slope * x below. Source: torch.nn.functional.leaky_relu."""
-    return applied(activations.leaky_relu, input, inplace, negative_slope)
+    return applied(activations.leaky, input, inplace, negative_slope=negative_slope)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """Clipped to [min_val, max_val]; derivative 0 at the bounds. Source: torch.nn.functional.hardtanh."""
-    return applied(activations.hardtanh, input, inplace, min_val, max_val)
+    return applied(activations.hardtanh_op, input, inplace, low=min_val, high=max_val)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Clipped to [0, 6]. Source: torch.nn.functional.relu6."""
-    return applied(activations.relu6, input, inplace)
+    return applied(activations.hardtanh_op, input, inplace, low=0.0, high=6.0)
+
+
+def _elu(x: Tensor, alpha: float) -> Tensor:
+    positive = x._array > 0
+    return where(positive, x, alpha * f["expm1"](where(positive, 0.0, x)))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha (exp(x) - 1) below. Source: torch.nn.functional.elu."""
-    return applied(activations.elu, input, inplace, alpha)
+    return applied(_elu, input, inplace, alpha=alpha)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -63,12 +68,12 @@ def _celu(x: Tensor, alpha: float) -> Tensor:
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha (exp(x / alpha) - 1) below. Source: torch.nn.functional.celu."""
-    return applied(_celu, input, inplace, alpha)
+    return applied(_celu, input, inplace, alpha=alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale * elu(x, alpha), with the constants that keep mean 0 and variance 1. Source: torch.nn.functional.selu."""
-    return applied(lambda x: SELU_SCALE * activations.elu(x, SELU_ALPHA), input, inplace)
+    return applied(lambda x: SELU_SCALE * _elu(x, SELU_ALPHA), input, inplace)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
@@ -83,12 +88,12 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """A line clipped to [0, 1]; derivative 0 at the corners. Source: torch.nn.functional.hardsigmoid."""
-    return applied(lambda x: activations.hardtanh(x, -3.0, 3.0) / 6 + 0.5, input, inplace)
+    return applied(lambda x: activations.hardtanh_op(x, low=-3.0, high=3.0) / 6 + 0.5, input, inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x). Source: torch.nn.functional.hardswish."""
-    return applied(lambda x: x * (activations.hardtanh(x, -3.0, 3.0) + 3) / 6, input, inplace)
+    return applied(lambda x: x * (activations.hardtanh_op(x, low=-3.0, high=3.0) + 3) / 6, input, inplace)
 
 
 def softsign(input: Tensor) -> Tensor:

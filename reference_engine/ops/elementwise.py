@@ -19,7 +19,7 @@ from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, constant, general
 from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both
-from reference_engine.tensor import Tensor
+from reference_engine.tensor import Tensor, wrap
 
 
 def _sigmoid(x: Any) -> Any:
@@ -131,8 +131,6 @@ def _log_safe_tensors(a: Any, b: Any) -> Any:
 
 
 def scalar_like(value: Any, like: Any) -> Tensor:
-    from reference_engine.tensor import wrap
-
     return wrap(np.asarray(value, like._array.dtype if isinstance(like, Tensor) else None))
 
 
@@ -264,8 +262,6 @@ select_where = general(
 
 
 def _constant(array: np.ndarray) -> Tensor:
-    from reference_engine.tensor import wrap
-
     return wrap(array)
 
 

@@ -48,11 +48,6 @@ def sign(x: Any) -> Any:
     return wrap(np.sign(x._array)) if isinstance(x, Tensor) else np.sign(x)
 
 
-def clip_one(d: Any, bound: float) -> Any:
-    """d clipped to [-bound, bound]; over arrays and tensors."""
-    return d.clamp(-bound, bound) if isinstance(d, Tensor) else np.clip(d, -bound, bound)
-
-
 # fmt: off
 mse_op   = _loss("mse_loss",  lambda x, t: np.square(x - t),          lambda x, t: 2 * (x - t))
 l1_op    = _loss("l1_loss",   lambda x, t: np.absolute(x - t),        lambda x, t: sign(x - t))

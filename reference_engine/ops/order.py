@@ -12,7 +12,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
-from reference_engine.ops.positions import add_at
+from reference_engine.ops.positions import add_at, key_along
 from reference_engine.ops.reductions import axes_of, kept, restore
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis
@@ -69,9 +69,7 @@ def _picking(name: str, choose: Any) -> Any:
         if x.ndim == 0:
             return np.array(x), np.zeros((), np.int64), (...,)
         indices = np.expand_dims(choose(x, dim), dim)
-        grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-        grid[dim] = indices
-        key = tuple(grid)
+        key = key_along(dim, indices)
         values = x[key]
         if not keepdim:
             values, indices = values.squeeze(dim), indices.squeeze(dim)
@@ -145,9 +143,7 @@ def _order_forward(x: np.ndarray, *, dim: int, descending: bool, count: int | No
         indices = np.argsort(x, dim, kind="stable")
     if count is not None:
         indices = indices[(slice(None),) * dim + (slice(count),)]
-    grid = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    grid[dim] = indices
-    key = tuple(grid)
+    key = key_along(dim, indices)
     return x[key], indices.astype(np.int64), key
 
 

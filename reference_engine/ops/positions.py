@@ -41,6 +41,14 @@ def _key(dim: int, part: Any) -> tuple:
     return (*(slice(None),) * dim, part)
 
 
+def key_along(dim: int, index: np.ndarray) -> tuple:
+    """The key under which x[key] has at each place the element that `index` names along `dim`."""
+    grid = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+    if grid:
+        grid[dim] = index
+    return tuple(grid)
+
+
 # fmt: off
 #                     value                                                         transpose
 take_positions = linear("take_positions", _take,                                    lambda g, positions, x_shape: put_positions(g, positions=positions, shape=x_shape), node="TakeBackward0")

@@ -10,22 +10,15 @@ from reference_engine.ops import registry
 from reference_engine.ops.indexing import _index_put_forward, _index_put_self
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general, linear
-from reference_engine.ops.positions import _key, add_at, index_copy_out, put_positions
+from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along, put_positions
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor, wrap
 
 
-def _along(x: np.ndarray, dim: int, index: np.ndarray) -> tuple:
-    grid = list(np.ogrid[tuple(slice(n) for n in index.shape)])
-    if grid:
-        grid[dim] = index
-    return tuple(grid)
-
-
 def _gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     d = axis(dim, input._array.ndim)
-    return gather_key(input, key=_along(input._array, d, np.array(index._array)))
+    return gather_key(input, key=key_along(d, np.array(index._array)))
 
 
 gather_key = linear(
@@ -61,7 +54,7 @@ _index_select = linear(
 
 def _scatter_parts(input: Tensor, dim: int, index: Tensor, src: Any) -> tuple[tuple, Any]:
     d = axis(dim, input._array.ndim)
-    key = _along(input._array, d, np.array(index._array))
+    key = key_along(d, np.array(index._array))
     if isinstance(src, Tensor):
         src = src[tuple(slice(n) for n in index._array.shape)]
     else:
