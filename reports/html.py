@@ -56,6 +56,8 @@ def render(records: Iterable[Record], title: str = TITLE) -> str:
         attention_total=len(attention),
         departing=list(_departing(matrix)),
         opened=len(matrix.failing) <= OPENED,
+        failing_shown=len(written),
+        failing_left=len(matrix.failing) > len(written),
         verdicts=list(_present(matrix)),
     )
 

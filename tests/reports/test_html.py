@@ -275,6 +275,13 @@ def test_many_failures_stay_bounded():
     page = html.render(samples.many(1_000, 2, failing=1_000))
     assert len(bodies(page)) == 1_000 - html.WRITTEN_OUT
     assert "… and 900 more results" in page
+    assert f"the first {html.WRITTEN_OUT} cases that do not conform are complete" in page
+
+
+def test_few_failures_are_all_complete_without_javascript():
+    """Where all failing cases stand in the page, it says so."""
+    page = html.render(samples.many(20, 2, failing=3))
+    assert "the cases that do not conform are complete" in page
 
 
 def test_many_observations_and_differences_say_what_is_left_out():
