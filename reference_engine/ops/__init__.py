@@ -18,6 +18,7 @@ from reference_engine.ops import (
     indexing,
     inplace_forms,
     joining,
+    linalg,
     losses,
     matmul,
     moments,
@@ -33,6 +34,7 @@ from reference_engine.ops import (
     splitting,
     strided,
     types,
+    underivable,
 )
 
 inplace_forms.declare()
@@ -54,6 +56,7 @@ __all__ = [
     "indexing",
     "inplace_forms",
     "joining",
+    "linalg",
     "losses",
     "matmul",
     "moments",
@@ -69,4 +72,5 @@ __all__ = [
     "splitting",
     "strided",
     "types",
+    "underivable",
 ]  # fmt: skip

@@ -24,7 +24,7 @@ def leaves(engine: Any, data: Sequence[np.ndarray | None]) -> list[Any]:
 
 def plain(tensor: Any) -> np.ndarray:
     """A tensor's values."""
-    return np.asarray(tensor.detach().numpy())
+    return np.asarray(tensor.detach().resolve_conj().numpy())
 
 
 def derivatives(engine: Any, function: Callable, data: Sequence[np.ndarray | None], order: int) -> list[np.ndarray]:
