@@ -80,11 +80,9 @@ from reference_engine.narrow_types import bfloat16, complex32, float8_e4m3fn, fl
 from reference_engine.ops import registry
 from reference_engine.random import (
     Generator,
-    bernoulli,
     get_rng_state,
     initial_seed,
     manual_seed,
-    normal,
     rand,
     rand_like,
     randint,
@@ -111,7 +109,7 @@ globals().update(registry.functions)
 # After the operators, so that these names are the types and not the casts.
 bool, float, int = dtypes.bool_, float32, int32
 
-from reference_engine import linalg, nn, optim, sparse, utils  # noqa: E402
+from reference_engine import linalg, nn, optim, sparse, special, utils  # noqa: E402
 from reference_engine.sparse import (  # noqa: E402
     hspmm,
     smm,

@@ -219,24 +219,28 @@ def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, 
 
 def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """Evenly spaced numbers, the end excluded. Source: torch.arange."""
-    plain = [b.item() if isinstance(b, Tensor) else b for b in bounds]
+    plain = _numbers(*bounds)
     if dtype is None:
         dtype = dtypes.int64 if all(isinstance(b, int) for b in plain) else dtypes.get_default_dtype()
     return finish(np.arange(*plain).astype(dtypes.as_dtype(dtype).numpy), requires_grad)
 
 
+def _numbers(*bounds: Any) -> list[Any]:
+    """Bounds as Python numbers: what is made of them has no history."""
+    return [b.item() if isinstance(b, Tensor) else b for b in bounds]
+
+
 def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """`steps` numbers from start to end, both included. Source: torch.linspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    bounds = [b.item() if isinstance(b, Tensor) else b for b in (start, end)]
-    return finish(np.linspace(*bounds, steps).astype(wanted.numpy), requires_grad)
+    return finish(np.linspace(*_numbers(start, end), steps).astype(wanted.numpy), requires_grad)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False,
              **_: Any) -> Tensor:  # fmt: skip
     """Powers of a base, evenly spaced exponents. Source: torch.logspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
-    return finish(np.logspace(start, end, steps, base=base).astype(wanted.numpy), requires_grad)
+    return finish(np.logspace(*_numbers(start, end), steps, base=base).astype(wanted.numpy), requires_grad)
 
 
 def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:

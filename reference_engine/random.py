@@ -139,16 +139,11 @@ def randperm(n: int, *, generator: Any = None, dtype: Any = None, **_: Any) -> T
     return _made(numpy_generator(generator).permutation(n), dtype or dtypes.int64, False)
 
 
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, **_: Any) -> Tensor:
-    """Normal with given mean and deviation. Source: torch.normal."""
-    parts = [x._array if isinstance(x, Tensor) else x for x in (mean, std)]
-    shape = size if size is not None else np.broadcast_shapes(*[np.shape(p) for p in parts])
-    return _made(numpy_generator(generator).standard_normal(shape) * parts[1] + parts[0], None, False)
-
-
-def bernoulli(input: Tensor, *, generator: Any = None) -> Tensor:
-    """1 with the probabilities given. Source: torch.bernoulli."""
-    return wrap((numpy_generator(generator).random(input._array.shape) < input._array).astype(input._array.dtype))
+def normal(mean: float, std: float = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
+           requires_grad: bool = False, **_: Any) -> Tensor:  # fmt: skip
+    """Normal with mean and deviation that are numbers. Source: torch.normal."""
+    shape = () if size is None else tuple(size)
+    return _made(numpy_generator(generator).standard_normal(shape) * std + mean, dtype, requires_grad)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:

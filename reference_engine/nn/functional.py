@@ -40,6 +40,7 @@ from reference_engine.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from reference_engine.ops.distances import cosine_similarity, pairwise_distance, pdist
 from reference_engine.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from reference_engine.ops.embedding import embedding, one_hot
 from reference_engine.ops.losses import (
@@ -53,6 +54,14 @@ from reference_engine.ops.losses import (
     nll_loss,
     reduction_of,
     smooth_l1_loss,
+)
+from reference_engine.ops.margins import (
+    cosine_embedding_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
 )
 from reference_engine.ops.matmul import linear
 from reference_engine.ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
@@ -97,6 +106,8 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "dropout1d",
@@ -113,6 +124,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "hardtanh_",
+    "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
     "kl_div",
@@ -123,15 +135,19 @@ __all__ = [
     "linear",
     "log_softmax",
     "logsigmoid",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
     "nll_loss",
     "normalize",
     "one_hot",
     "pad",
+    "pairwise_distance",
+    "pdist",
     "prelu",
     "reduction_of",
     "relu",
@@ -143,6 +159,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -152,4 +169,5 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "triplet_margin_loss",
 ]  # fmt: skip

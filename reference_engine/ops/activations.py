@@ -98,6 +98,6 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return a * b.sigmoid()
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """Divided by its norm along a dimension. Source: torch.nn.functional.normalize."""
-    return input / input.norm(p, dim, True).clamp(min=eps)
+    return registry.functions["div"](input, input.norm(p, dim, True).clamp(min=eps), out=out)

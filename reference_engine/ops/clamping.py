@@ -1,4 +1,9 @@
-"""clamp: bounded by numbers or by tensors. Source: torch.clamp."""
+"""clamp: bounded by numbers or by tensors. Source: torch.clamp.
+
+At a bound that is a number, one side has slope 1 and the other 0: the gradient is the smaller, 0. A bound that is a tensor
+is one more input: x and the bound share the gradient of a tie.
+Source: torch notes/autograd, "Gradients for non-differentiable functions" (2, 3).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.elementwise import scalar_like, where
+from reference_engine.ops.elementwise import maximum, minimum, scalar_like
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
@@ -18,7 +23,7 @@ from reference_engine.tensor import Tensor
 
 @both
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Bounded below and above; gradient passes where input lies within, bounds included. Source: torch.clamp."""
+    """Bounded below and above; gradient passes where input lies strictly within. Source: torch.clamp."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
@@ -27,8 +32,8 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
-    above = True if low is None else x >= low
-    return above & (True if high is None else x <= high)
+    above = (x == x) if low is None else x > low  # nan lies nowhere
+    return above & (True if high is None else x < high)
 
 
 def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> np.ndarray:
@@ -38,19 +43,13 @@ def _clamp_forward(x: np.ndarray, *, low: Any, high: Any) -> np.ndarray:
 
 
 def _clamp_tensors(input: Tensor, low: Any, high: Any) -> Tensor:
-    """Bounds that are tensors get the gradient where they decide; input gets it where it equals one of them."""
+    """Bounds that are tensors get the gradient where they decide; a tie is shared, as by maximum and minimum."""
     bounded = input
     if low is not None:
-        low = low if isinstance(low, Tensor) else scalar_like(low, input)
-        bounded = where(_greater(low, bounded), low, bounded)
+        bounded = maximum(bounded, low if isinstance(low, Tensor) else scalar_like(low, input))
     if high is not None:
-        high = high if isinstance(high, Tensor) else scalar_like(high, input)
-        bounded = where(_greater(bounded, high), high, bounded)
+        bounded = minimum(bounded, high if isinstance(high, Tensor) else scalar_like(high, input))
     return bounded
-
-
-def _greater(a: Tensor, b: Tensor) -> np.ndarray:
-    return np.greater(a._array, b._array) | np.isnan(a._array)
 
 
 _clamp = general("clamp", _clamp_forward, lambda g, x, low, high: masked(g, _inside(x, low, high)), inputs=("x",),

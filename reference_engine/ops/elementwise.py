@@ -1,8 +1,8 @@
 """Elementwise operators: value and partial derivatives, one line each.
 
 Conventions at kinks are torch's (documented in docs "Gradients for non-differentiable functions" and
-derivatives.yaml): abs and sign-like functions give 0 at 0, relu gives 0 at 0, maximum and minimum share a tie evenly,
-clamp passes gradient at its bounds.
+derivatives.yaml): abs and sign-like functions give 0 at 0, relu gives 0 at 0, maximum and minimum (and fmax, fmin) share a
+tie evenly, hypot has slope 0 at the origin.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from reference_engine.tensor import Tensor, wrap
 
 def _sigmoid(x: Any) -> Any:
     return special.expit(x) if x.dtype.kind != "c" else 1 / (1 + np.exp(-x))
+
+
+def _sign(x: Any) -> Any:
+    signs = np.sign(x)
+    return signs if x.dtype.kind != "f" else np.where(np.isnan(x), np.zeros((), x.dtype), signs)  # torch: that of nan is 0
 
 
 ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}
@@ -69,7 +74,7 @@ ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
 round_     = elementwise("_round",          np.rint,               "0", node="RoundBackward0", inplace=False)
 frac       = elementwise("frac",            lambda x: x - np.trunc(x), "1")
-sign       = elementwise("sign",            np.sign,               "0")
+sign       = elementwise("sign",            _sign,                 "0")
 positive   = elementwise("positive",        np.positive,           "1", inplace=False)
 
 # --- two inputs -------------------------- value                  d y/d a                     d y/d b
@@ -84,7 +89,9 @@ maximum    = elementwise("maximum",         np.maximum,            "masked(halve
 minimum    = elementwise("minimum",         np.minimum,            "masked(halved(g, a == b), ~(b < a))", "masked(halved(g, a == b), ~(a < b))", inplace=False)
 fmod       = elementwise("fmod",            divisor_checked(np.fmod),              "1",                        "-trunc(a / b)")
 remainder  = elementwise("remainder",       divisor_checked(np.remainder),          "1",                        "-floor(a / b)")
-hypot      = elementwise("hypot",           np.hypot,              "a / y",                    "b / y",  numeric="float")
+fmax       = elementwise("fmax",            np.fmax,               "masked(halved(g, a == b), (a >= b) | (b != b))", "masked(halved(g, a == b), (b >= a) | ((a != a) & (b == b)))", inplace=False)
+fmin       = elementwise("fmin",            np.fmin,               "masked(halved(g, a == b), (a <= b) | (b != b))", "masked(halved(g, a == b), (b <= a) | ((a != a) & (b == b)))", inplace=False)
+hypot      = elementwise("hypot",           np.hypot,              "masked(g * a / y, y != 0)", "masked(g * b / y, y != 0)", numeric="float")
 logaddexp  = elementwise("logaddexp",       np.logaddexp,          "exp(a - y)",               "exp(b - y)", numeric="float", inplace=False)
 xlogy      = elementwise("xlogy",           special.xlogy,         "log(b) * nonzero_mask(a, b)", "a / b", numeric="float")
 # fmt: on
@@ -186,12 +193,11 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
     if rounding_mode is None:
         return _div(input, other, out=out)
     if rounding_mode == "floor":
-        return floor_divide(input, other)
+        return _div_floor(input, other)
     if rounding_mode != "trunc":
         raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
                            f"'{rounding_mode}'")  # fmt: skip
-    quotient = _div(input, other)
-    result = trunc(quotient)
+    result = _div_trunc(input, other)
     return result if _floating(input) or _floating(other) else result.to(dtypes.int64)
 
 
@@ -199,16 +205,13 @@ def _floating(x: Any) -> bool:
     return x.dtype.category >= dtypes.FLOATING if isinstance(x, Tensor) else isinstance(x, (float, complex))
 
 
-@both
-def floor_divide(input: Any, other: Any) -> Tensor:
-    """The quotient rounded down; piecewise constant. Source: torch.floor_divide."""
-    return _floor_divide(input, other)
-
-
-_floor_divide = elementwise("_floor_divide", divisor_checked(np.floor_divide), "0", "0", node="DivBackward1", inplace=False, method=False,
-                            module=False)  # fmt: skip
-
-registry.publish("floor_divide_", in_place(floor_divide, "floor_divide_"), module=False)
+# fmt: off
+_div_floor = elementwise("_div_floor", divisor_checked(np.floor_divide), "0", "0", node="DivBackward2", inplace=False, method=False, module=False)
+_div_trunc = elementwise("_div_trunc", lambda a, b: np.trunc(np.true_divide(a, b)), "0", "0", numeric="float", node="DivBackward2", inplace=False, method=False, module=False)
+floor_divide = elementwise("floor_divide", divisor_checked(np.floor_divide), "without_formula('floor_divide')", "without_formula('floor_divide')", node="NotImplemented", inplace=False)
+_floor_divide_in_place = elementwise("_floor_divide_", divisor_checked(np.floor_divide), "without_formula('floor_divide_')", "without_formula('floor_divide_')", node="NotImplemented", inplace=False, method=False, module=False)
+# fmt: on
+registry.publish("floor_divide_", in_place(_floor_divide_in_place, "floor_divide_"), module=False)
 
 # An exponent that is a number is a parameter, as it is in torch: PowBackward0 saves the base alone.
 pow_number = general(

@@ -15,6 +15,7 @@ from reference_engine.ops.activations import log_softmax, softplus_one
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -94,6 +95,13 @@ def l1_loss(
     return l1_op(input, target, reduction=reduction_of(reduction, size_average, reduce))
 
 
+def constant_weight(function: str, weight: Tensor | None, argument: str = "weight") -> None:
+    """A weight that a loss has no derivative for must not require grad while the loss is recorded."""
+    if weight is not None and weight.requires_grad and state.grad_enabled:
+        raise RuntimeError(f"The function '{function}' is not differentiable with respect to argument '{argument}'. This input "
+                           "cannot have requires_grad True.")  # fmt: skip
+
+
 def reduced(loss: Tensor, reduction: str) -> Tensor:
     """A pointwise loss reduced as asked."""
     return loss if _check_reduction(reduction) == "none" else loss.mean() if reduction == "mean" else loss.sum()
@@ -156,6 +164,8 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     """Cross entropy of sigmoid(input) and target, computed stably. Source: that function's page in torch."""
     if input._array.shape != target._array.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    for name, w in (("weight", weight), ("pos_weight", pos_weight)):
+        constant_weight("binary_cross_entropy_with_logits", w, name)
     plain = [None if w is None else np.array(w._array) for w in (weight, pos_weight)]
     return bce_logits_op(input, target, reduction=reduction_of(reduction, size_average, reduce), weight=plain[0],
                          pos_weight=plain[1])  # fmt: skip
@@ -185,6 +195,7 @@ bce_op = general("binary_cross_entropy", _bce_forward, _bce_x, _bce_t, saved_nam
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
                          reduce: Any = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """-(t log x + (1 - t) log(1 - x)). Source: torch.nn.functional.binary_cross_entropy."""
+    constant_weight("binary_cross_entropy", weight)
     reduction = reduction_of(reduction, size_average, reduce)
     if weight is None:
         return bce_op(input, target, reduction=reduction)
@@ -217,6 +228,7 @@ nll_op = general("nll_loss", _nll_forward, _nll_rule, inputs=("x",), aux=("key",
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
              reduce: Any = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """Minus the log-probability of the target class. Source: torch.nn.functional.nll_loss."""
+    constant_weight("nll_loss2d_forward" if input._array.ndim > 2 else "nll_loss_forward", weight)
     classes = input._array.shape[1 if input._array.ndim > 1 else 0]
     indices = np.array(target._array)
     inside = (indices >= 0) & (indices < classes) | (indices == ignore_index)

@@ -12,6 +12,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
+from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import add_at, key_along
 from reference_engine.ops.reductions import axes_of, kept, restore
 from reference_engine.ops.registry import both
@@ -19,13 +20,13 @@ from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor, wrap
 
 
-def _share_ties(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
+def share_ties(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
     array = x._array if isinstance(x, Tensor) else x
     extreme = (y._array if isinstance(y, Tensor) else y).reshape(kept(x_shape, dims))
     hits = (array == extreme) | (np.isnan(array) & np.isnan(extreme))
     share = (hits / np.add.reduce(hits, axis=dims, keepdims=True)).astype(array.dtype)
     g = restore(g, x_shape, dims)
-    return g * (wrap(share) if isinstance(g, Tensor) else share)
+    return masked(g * (wrap(share) if isinstance(g, Tensor) else share), hits)  # nan stays with the extremes
 
 
 def _median(x: np.ndarray) -> np.ndarray:
@@ -34,11 +35,11 @@ def _median(x: np.ndarray) -> np.ndarray:
 
 
 # fmt: off
-amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
-amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), _share_ties, saved_names=("self",))
-median_all = general("median", lambda x, *, dims, keepdim: _median(x), _share_ties, saved_names=("self",))
-max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), _share_ties, node="MaxBackward1", saved_names=("self",))
-min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), _share_ties, node="MinBackward1", saved_names=("self",))
+amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), share_ties, saved_names=("self",))
+amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), share_ties, saved_names=("self",))
+median_all = general("median", lambda x, *, dims, keepdim: _median(x), share_ties, saved_names=("self",))
+max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), share_ties, node="MaxBackward1", saved_names=("self",))
+min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), share_ties, node="MinBackward1", saved_names=("self",))
 # fmt: on
 
 
@@ -62,13 +63,13 @@ def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
     return add_at(g, key=key, shape=x_shape)
 
 
-def _picking(name: str, choose: Any) -> Any:
-    """An operator that returns (values, indices) along a dimension."""
+def picking(name: str, choose: Any) -> Any:
+    """An operator that returns (values, indices) along a dimension: choose(x, dim, **options) gives the indices."""
 
-    def forward(x: np.ndarray, *, dim: int, keepdim: bool) -> tuple:
+    def forward(x: np.ndarray, *, dim: int, keepdim: bool, **options: Any) -> tuple:
         if x.ndim == 0:
             return np.array(x), np.zeros((), np.int64), (...,)
-        indices = np.expand_dims(choose(x, dim), dim)
+        indices = np.expand_dims(choose(x, dim, **options), dim)
         key = key_along(dim, indices)
         values = x[key]
         if not keepdim:
@@ -86,9 +87,9 @@ def _nan_first(x: np.ndarray, dim: int, choose: Any) -> np.ndarray:
     return choose(x, dim)
 
 
-max_dim = _picking("max", lambda x, dim: _nan_first(x, dim, np.argmax))
-min_dim = _picking("min", lambda x, dim: _nan_first(-x if x.dtype.kind != "b" else ~x, dim, np.argmax))
-median_dim = _picking("median", lambda x, dim: np.take(np.argsort(x, dim, kind="stable"), (x.shape[dim] - 1) // 2, dim))
+max_dim = picking("max", lambda x, dim: _nan_first(x, dim, np.argmax))
+min_dim = picking("min", lambda x, dim: _nan_first(-x if x.dtype.kind != "b" else ~x, dim, np.argmax))
+median_dim = picking("median", lambda x, dim: np.take(np.argsort(x, dim, kind="stable"), (x.shape[dim] - 1) // 2, dim))
 
 
 class Picked(tuple):
@@ -155,18 +156,6 @@ def _order_rule(gs: tuple, key: Any, x_shape: tuple) -> Any:
 _sort = general("sort", _order_forward, _order_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",), nondifferentiable=("indices",))
 _topk = general("topk", _order_forward, _order_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",), nondifferentiable=("indices",))
 # fmt: on
-
-
-@both
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
-           dim: int | None = None) -> Any:  # fmt: skip
-    """The distinct elements, in order; never tracked. Source: torch.unique."""
-    array = input._array if dim is not None else input._array.reshape(-1)
-    values, inverse, counts = np.unique(array, return_inverse=True, return_counts=True, axis=dim)
-    inverse = inverse.reshape(-1) if dim is not None else inverse.reshape(input._array.shape)
-    results = [values, *([inverse] if return_inverse else []), *([counts] if return_counts else [])]
-    wrapped = tuple(wrap(np.asarray(r)) for r in results)
-    return wrapped[0] if len(wrapped) == 1 else wrapped
 
 
 @both

@@ -184,6 +184,11 @@ norm_two = general("linalg_vector_norm", lambda x, *, dims, keepdim: np.sqrt(np.
                    _norm_rule, holomorphic=False, saved_names=("self",))  # fmt: skip
 
 
+# The number of elements that are not 0. Its gradient is left undefined, which stands for zero.
+norm_zero = general("linalg_vector_norm", lambda x, *, dims, keepdim: np.add.reduce((x != 0).astype(x.real.dtype), axis=dims, keepdims=keepdim),
+                    lambda g: None, inputs=("x",), holomorphic=False)  # fmt: skip
+
+
 def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The vector norm of order `ord`. Source: torch.linalg.vector_norm."""
     dims = axes_of(dim, x._array.ndim)
@@ -195,10 +200,16 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False)
     if ord == float("-inf"):
         return registry.functions["amin"](absolute(x), dims, keepdim)
     if ord == 0:
-        return sum((x != 0).to(x.dtype), dims, keepdim)
+        return norm_zero(x, dims=dims, keepdim=keepdim)
     if ord == 1:
         return sum(absolute(x), dims, keepdim)
-    powers = sum(absolute(x) ** ord, dims, keepdim)
+    size = absolute(x)
+    if ord < 1:  # the root's slope at an element 0 is infinite; torch's gradient there is 0
+        nothing = size._array == 0
+        size = where(nothing, 0.0, where(nothing, 1.0, size) ** ord) if ord > 0 else size**ord
+        powers = sum(size, dims, keepdim)
+    else:
+        powers = sum(size**ord, dims, keepdim)
     zero = powers._array == 0  # the root has no slope there; the norm's subgradient is 0
     return where(zero, powers, where(zero, 1.0, powers) ** (1.0 / ord))
 

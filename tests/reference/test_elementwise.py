@@ -15,17 +15,18 @@ from reference_engine.ops.elementwise_kind import Elementwise
 DOMAINS = {
     "acosh": (1.2, 3.0), "log": (0.3, 3.0), "log2": (0.3, 3.0), "log10": (0.3, 3.0), "sqrt": (0.3, 3.0),
     "rsqrt": (0.3, 3.0), "reciprocal": (0.3, 3.0), "xlogy": (0.3, 3.0), "_pow": (0.3, 2.0), "hypot": (0.3, 3.0),
-    "atan2": (0.3, 3.0),
+    "atan2": (0.3, 3.0), "_logit": (0.1, 0.9), "_entr": (0.3, 3.0), "_ndtri": (0.1, 0.9), "lgamma": (0.3, 3.0),
+    "digamma": (0.5, 3.0),
 }  # fmt: skip
 
 
 def operators():
-    """All elementwise operators that are in use, by name."""
+    """All elementwise operators that are in use and have a derivative, by name."""
     found = {}
     for module_of in (registry.TENSOR_WORDS, registry.functions, registry.methods):
         for call in module_of.values():
             op = getattr(call, "operator", None)
-            if isinstance(op, Elementwise):
+            if isinstance(op, Elementwise) and op.node.__name__ != "NotImplemented":
                 found[op.name] = call
     return dict(sorted(found.items()))
 
