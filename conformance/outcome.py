@@ -14,7 +14,8 @@ class TensorValue(msgspec.Struct, tag_field="is", tag="tensor", frozen=True, omi
     """A tensor read once: `data` holds its elements in C order, little endian.
 
     `dtype` is torch's name without the prefix ("float32", "bfloat16", "complex64", "bool"). bfloat16, which NumPy
-    does not have, is stored as the bytes of float32. The flags are None where only the value was looked at.
+    does not have, is stored as the bytes of float32. The flags are None where only the value was looked at. `error` is
+    how far the elements may be off where they are a numerical estimate.
     """
 
     dtype: str
@@ -23,6 +24,7 @@ class TensorValue(msgspec.Struct, tag_field="is", tag="tensor", frozen=True, omi
     requires_grad: bool | None = None
     is_leaf: bool | None = None
     grad: TensorValue | None = None
+    error: float = 0.0
 
 
 class Opaque(msgspec.Struct, tag_field="is", tag="opaque", frozen=True):

@@ -188,7 +188,7 @@ def _tensors(left: Any, right: Any, tolerance: Tolerance | None, read: Read) -> 
             return SHAPE
         if left.dtype == right.dtype and left.data == right.data:
             return AGREE
-        return _elements(decode(left), decode(right), (left.dtype, right.dtype), tolerance)
+        return _elements(decode(left), decode(right), (left.dtype, right.dtype), tolerance, left.error + right.error)
     if type(left) is TensorValue:
         return _tensor_and_other(left, right, tolerance, read)
     # The roles are swapped, the rule is symmetric; only relative_l2 has a side that it divides by.
@@ -218,7 +218,8 @@ def _tensor_and_other(tensor: TensorValue, other: Any, tolerance: Tolerance | No
         return Comparison(False, "wrong")
     array = decode(tensor)
     dtypes = (tensor.dtype, tensor.dtype if array.dtype.kind in "fc" else _dtype_of(kinds))
-    return _elements(wide, array, dtypes, tolerance) if swapped else _elements(array, wide, dtypes, tolerance)
+    left, right = (wide, array) if swapped else (array, wide)
+    return _elements(left, right, dtypes, tolerance, tensor.error)
 
 
 def _bytes_equal(tensor: TensorValue, numbers: list[Any], kinds: set[type]) -> bool:
@@ -290,12 +291,12 @@ def _rounded(other: Any, tensor: TensorValue, read: Read) -> TensorValue | None:
     return TensorValue(tensor.dtype, flat[0], array.tobytes())
 
 
-def _elements(left: Array, right: Array, dtypes: tuple[str, str],
-              tolerance: Tolerance | None) -> Comparison:  # fmt: skip
+def _elements(left: Array, right: Array, dtypes: tuple[str, str], tolerance: Tolerance | None,
+              error: float = 0.0) -> Comparison:  # fmt: skip
     if (left.dtype.kind == "b") != (right.dtype.kind == "b"):
         return DTYPE if left.size else AGREE
     if not {left.dtype.kind, right.dtype.kind} & set("fc"):
         if np.array_equal(left, right):
             return AGREE
         return Comparison(False, "wrong", numeric.integers_measure(left, right))
-    return _judged(numeric.distance(left, right, numeric.coarser(*dtypes), tolerance))
+    return _judged(numeric.distance(left, right, numeric.coarser(*dtypes), tolerance, error))

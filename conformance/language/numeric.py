@@ -61,13 +61,17 @@ def coarser(left: str, right: str) -> str:
     return min(known, key=lambda dtype: PRECISIONS[dtype].mantissa, default="float64")
 
 
-def distance(left: Array, right: Array, dtype: str, tolerance: Tolerance | None = None) -> Distance:
-    """Compares two arrays of one shape, real or complex, computed in float64, at the precision of `dtype`."""
+def distance(left: Array, right: Array, dtype: str, tolerance: Tolerance | None = None, error: float = 0.0) -> Distance:
+    """Compares two arrays of one shape, real or complex, computed in float64, at the precision of `dtype`.
+
+    error: how far the elements may be off besides, where a side is a numerical estimate.
+    """
     precision = PRECISIONS[dtype]
     rtol, atol = precision.rtol, precision.atol
     if tolerance is not None:
         rtol = rtol if tolerance.rtol is None else tolerance.rtol
         atol = atol if tolerance.atol is None else tolerance.atol
+    atol += error
     with np.errstate(all="ignore"):
         gap, scale = _gap_and_scale(left, right)
         if tolerance is not None and tolerance.relative_l2 is not None:

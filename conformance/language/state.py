@@ -10,11 +10,12 @@ from conformance.engines.base import Engine
 from conformance.outcome import Items, Mapping, Number, Opaque, Plain
 from conformance.text import one_line
 
+from .numerical import Estimate
 from .recorded import WarnedList
 from .values import DEPTH_LIMIT, ITSELF, Reader, key_text
 
 _NOTHING = object()
-_LEFT_OUT = frozenset({int, str, FunctionType, type, WarnedList})
+_LEFT_OUT = frozenset({int, str, FunctionType, type, WarnedList, Estimate})
 
 
 class Leftovers:

@@ -11,6 +11,8 @@ from conformance.arrays import decode, encode, nested
 from conformance.outcome import Items, Mapping, Number, Opaque, Plain, TensorValue
 from conformance.text import LIMIT, safe_text, short
 
+from .numerical import Estimate
+
 if TYPE_CHECKING:
     from conformance.engines.base import Engine
 
@@ -39,12 +41,14 @@ class Reader:
         self.lossy = False  # whether something that `plain` returned stands for more than it says
 
     def tensor(self, value: Any) -> Any:
-        """The TensorValue of a tensor or a NumPy array; any other value as it is."""
+        """The TensorValue of a tensor, a numerical derivative or a NumPy array; any other value as it is."""
         if self.engine.is_tensor(value):
             found = self._seen.get(id(value))
             if found is None:
                 found = self._seen[id(value)] = self._read(value)
             return found
+        if type(value) is Estimate:
+            return value.value
         if isinstance(value, _NUMPYS):
             return encode(value) if isinstance(value, np.ndarray) else value.item()
         return value

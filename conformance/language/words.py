@@ -19,11 +19,12 @@ from typing import Any
 
 from conformance.engines.base import Engine, Unsupported
 
+from .numerical import Numerical
 from .threads import lock, run_threads, thread_id
 
 WORDS = frozenset({
-    "collect", "deep_copy", "defaults", "identical", "lock", "math", "OrderedDict", "raises", "recorded_warnings",
-    "run_threads", "same", "same_storage", "thread_id", "warns", "weak",
+    "collect", "deep_copy", "defaults", "direction", "identical", "lock", "math", "numerical_jvp", "numerical_vjp",
+    "OrderedDict", "raises", "recorded_warnings", "run_threads", "same", "same_storage", "thread_id", "warns", "weak",
 })  # fmt: skip
 
 
@@ -83,4 +84,5 @@ def constant_words(engine: Engine) -> dict[str, Any]:
         "lock": lock,
         "thread_id": thread_id,
         "same_storage": engine.same_storage,
+        **Numerical(engine).words(),
     }

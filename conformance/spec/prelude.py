@@ -86,6 +86,7 @@ def same(a, b):
     if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
         return same_plain(a, b)
     dtypes = [t.dtype for t in (a, b) if isinstance(t, torch.Tensor)]
+    error = sum(getattr(t, "error", 0.0) for t in (a, b))  # of a numerical derivative
     try:
         a, b = ((t if isinstance(t, torch.Tensor) else torch.tensor(t, dtype=wide(t))).detach().cpu() for t in (a, b))
     except (TypeError, ValueError, RuntimeError):
@@ -95,7 +96,8 @@ def same(a, b):
     if not any(t.is_floating_point() or t.is_complex() for t in (a, b)):
         return bool((a == b).all())
     known = [(rtol, atol) for dtype, (rtol, atol) in TOLERANCE.items() if any(t.to_real() == dtype for t in dtypes)]
-    return close(a, b, *max(known, default=TOLERANCE[torch.float64]))
+    rtol, atol = max(known, default=TOLERANCE[torch.float64])
+    return close(a, b, rtol, atol + error)
 
 
 def same_plain(a, b):
@@ -154,6 +156,67 @@ def identical(a, b):
         a, b = torch.view_as_real(a), torch.view_as_real(b)
     signs = a.signbit() == b.signbit() if a.is_floating_point() else torch.ones_like(a, dtype=torch.bool)
     return bool((((a == b) & signs) | (a.isnan() & b.isnan())).all())
+'''
+
+DIRECTION = '''
+def direction(like, seed=0):
+    """A tensor like this one, of fixed numbers between 0.5 and 1.5 with either sign; for a list or tuple, a list."""
+    if isinstance(like, (list, tuple)):
+        return [fixed(item, 64 * seed + index) for index, item in enumerate(like)]
+    return fixed(like, 64 * seed)
+
+
+def fixed(like, key):
+    """The numbers of `direction`, by NumPy's Philox generator."""
+    drawn = numpy.random.Generator(numpy.random.Philox(key=key)).random((1 + like.is_complex(), *like.shape))
+    drawn = torch.from_numpy(2 * drawn - 1)
+    drawn = drawn + torch.where(drawn < 0, -0.5, 0.5)
+    return (torch.complex(*drawn) if like.is_complex() else drawn[0]).to(like.dtype)
+'''
+
+NUMERICAL = '''
+def numerical_vjp(f, inputs, cotangents, elementwise=False, analytic=False):
+    """What backward(cotangents) of f(*inputs) accumulates in each input, by central differences, element by element."""
+    inputs, cotangents = [x.detach() for x in inputs], as_list(cotangents)
+    found = []
+    for x in inputs:
+        gradient = torch.zeros_like(x)
+        for e in range(x.numel()):
+            for unit in (1, 1j) if x.is_complex() else (1,):
+                tangents = [torch.zeros_like(other) for other in inputs]
+                tangents[len(found)].view(-1)[e] = unit
+                along = as_list(numerical_jvp(f, inputs, tangents))
+                slope = sum((w.detach().conj() * d).real.sum() for w, d in zip(cotangents, along))
+                gradient.view(-1)[e] += unit * slope
+        found.append(estimated(gradient, 1e-7 * (1 + gradient.abs().max().item() if x.numel() else 0.0)))
+    return found
+
+
+def numerical_jvp(f, inputs, tangents, analytic=False, leaves=False):
+    """The derivative of f(*inputs) along the tangents, by central differences of two steps (Richardson)."""
+    def at(step):
+        moved = [(x + step * t).detach().requires_grad_(leaves) for x, t in zip(inputs, tangents)]
+        return [y.detach() for y in as_list(f(*moved))]
+
+    moved = [(t != 0).to(x.real.dtype) * x.abs() for x, t in zip(inputs, tangents)]
+    size = min((m[m > 0].min().item() for m in moved if (m > 0).any()), default=1.0)
+    h = 1e-3 * max(size, 0.05)
+    found = [
+        estimated(d, 1e-7 * (1 + d.abs().max().item() if d.numel() else 0.0))
+        for d in ((8 * (b - c) - (a - d)) / (12 * h) for a, b, c, d in zip(at(2 * h), at(h), at(-h), at(-2 * h)))
+    ]
+    several = isinstance(f(*[x.detach().requires_grad_(leaves) for x in inputs]), (list, tuple))
+    return tuple(found) if several else found[0]
+
+
+def estimated(tensor, error):
+    """A numerical derivative, with how far it may be off."""
+    tensor.error = error
+    return tensor
+
+
+def as_list(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 '''
 
 SAME_STORAGE = '''
@@ -217,6 +280,10 @@ PIECES: dict[str, Piece] = {
     "same": Piece(SAME),
     "identical": Piece(IDENTICAL),
     "same_storage": Piece(SAME_STORAGE),
+    "direction": Piece(DIRECTION, ("numpy",)),
+    "numerical": Piece(NUMERICAL),
+    "numerical_vjp": Piece("", (), ("numerical",)),
+    "numerical_jvp": Piece("", (), ("numerical",)),
     "weak": Piece(WEAK, ("weakref",)),
     "collect": Piece(COLLECT, ("gc",)),
     "defaults": Piece(DEFAULTS, ("inspect",)),

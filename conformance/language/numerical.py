@@ -1,0 +1,307 @@
+"""Numerical derivatives: what a derivative has to agree with, computed from an engine's own forward and nothing else.
+
+`numerical_vjp` differentiates the contraction sum(cotangent * output) by each element of each input, `numerical_jvp` the
+outputs along tangents. Central differences, at steps of 1/250 of an element's size and halves of it, are extrapolated
+(Richardson); what two orders of the expansion differ by is the estimate of the error (the Taylor test), and the result
+carries it: an `==` beside it allows for it. Where it does not become small the point is not smooth there, which raises
+ArithmeticError: that is no statement about the derivative. Analytic functions are evaluated at x + 1e-20i instead, which
+has no error to speak of. Elementwise functions take one sweep for all elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from conformance.arrays import Array, decode, encode
+from conformance.engines.base import Engine
+from conformance.outcome import TensorValue
+
+STEP = 1 / 250  # of an element's size, or of SMALL where it is smaller
+SMALL = 0.05
+IMAGINARY = 1e-20
+LIMIT = 1e-6  # an estimated error above this share of the quantities involved: the difference does not converge
+EPSILON = float(np.finfo(np.float64).eps)
+
+Function = Callable[..., Any]
+
+
+class Estimate:
+    """A numerical derivative: a tensor's value that carries how far it may be off. Never a part of the final state."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, array: Array, error: float) -> None:
+        value = encode(np.asarray(array))
+        self.value = TensorValue(value.dtype, value.shape, value.data, error=error)
+
+
+class Numerical:
+    """The words about derivatives for one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._bulk = getattr(engine, "bulk", None)
+        shared = engine.get("from_numpy") if engine.device == "cpu" else None
+        self._from_numpy = shared if callable(shared) else None
+
+    def words(self) -> dict[str, Any]:
+        return {"direction": self.direction, "numerical_jvp": self.jvp, "numerical_vjp": self.vjp}
+
+    # --- words ---
+
+    def direction(self, like: Any, seed: int = 0) -> Any:
+        """A tensor like this one, of fixed numbers between 0.5 and 1.5 with either sign; for a list or tuple, a list."""
+        if isinstance(like, list | tuple):
+            return [self._direction(item, 64 * seed + index) for index, item in enumerate(like)]
+        return self._direction(like, 64 * seed)
+
+    def vjp(self, function: Function, inputs: Sequence[Any], cotangents: Any, *, elementwise: bool = False,
+            analytic: bool = False) -> list[Estimate]:  # fmt: skip
+        """What backward(cotangents) of function(*inputs) accumulates in each input.
+
+        cotangents: a tensor for one output, a list for several. elementwise: an element of an output depends on those
+        elements of the inputs that are broadcast to it. analytic: the function continues to complex numbers.
+        """
+        point = self._point(function, inputs)
+        weights = self._arrays(cotangents)
+        if analytic and self._continues(point):
+            return _estimates(_analytic_vjp(point, weights, elementwise))
+        if elementwise:
+            return _estimates([_sweep(point, index, weights) for index in range(len(point.arrays))])
+        return _estimates(_by_element(point, weights))
+
+    def jvp(self, function: Function, inputs: Sequence[Any], tangents: Sequence[Any], *, analytic: bool = False,
+            leaves: bool = False) -> Any:  # fmt: skip
+        """The derivative of function(*inputs) along the tangents: one, or a tuple where the function returns several.
+
+        leaves: the function differentiates: it is called with leaves that require gradients.
+        """
+        point = self._point(function, inputs, leaves)
+        along = self._arrays(tangents)
+        if analytic and self._continues(point):
+            moved = [np.asarray(x + 1j * IMAGINARY * t) for x, t in zip(point.arrays, along, strict=True)]
+            found = [(y.imag / IMAGINARY, 0.0) for y in point.at(moved)]
+        else:
+            found = _along(point, along)
+        estimates = _estimates(found)
+        return tuple(estimates) if point.several else estimates[0]
+
+    # --- arrays in and out ---
+
+    def _direction(self, like: Any, key: int) -> Any:
+        value = self.engine.read(like)
+        array = numbers(value.shape, key, value.dtype.startswith("complex"))
+        return self.engine.make(array, value.dtype, False)
+
+    def _array(self, tensor: Any) -> Array:
+        array = self._bulk(tensor) if self._bulk is not None else None
+        return decode(self.engine.read(tensor)) if array is None else array
+
+    def _arrays(self, tensors: Any) -> list[Array]:
+        return [self._array(t) for t in tensors] if isinstance(tensors, list | tuple) else [self._array(tensors)]
+
+    def _tensor(self, array: Array, leaves: bool) -> Any:
+        if self._from_numpy is None:
+            return self.engine.make(array, array.dtype.name, leaves)
+        tensor = self._from_numpy(array)
+        return tensor.requires_grad_() if leaves else tensor
+
+    def _point(self, function: Function, inputs: Sequence[Any], leaves: bool = False) -> Point:
+        def evaluate(arrays: Sequence[Array]) -> tuple[list[Array], bool]:
+            outputs = function(*[self._tensor(array, leaves) for array in arrays])
+            return self._arrays(outputs), isinstance(outputs, list | tuple)
+
+        arrays = [np.array(self._array(x)) for x in inputs]
+        for array in arrays:
+            if array.dtype.name not in ("float64", "complex128"):
+                raise TypeError(f"numerical derivatives are taken in float64 or complex128, not {array.dtype.name}")
+        outputs, several = evaluate(arrays)
+        return Point(evaluate, arrays, outputs, several)
+
+    def _continues(self, point: Point) -> bool:
+        """Whether the engine takes complex numbers where the inputs are real; else differences are as good."""
+        if not self.engine.spells("complex128") or any(x.dtype.kind == "c" for x in point.arrays):
+            return False
+        try:
+            return all(y.dtype.kind == "c" for y in point.at([x.astype(complex) for x in point.arrays]))
+        except Exception:
+            return False
+
+
+class Point(NamedTuple):
+    """A function, the inputs (arrays) at which it is differentiated, and its outputs there."""
+
+    evaluate: Callable[[Sequence[Array]], tuple[list[Array], bool]]
+    arrays: list[Array]
+    outputs: list[Array]
+    several: bool
+
+    def at(self, arrays: Sequence[Array]) -> list[Array]:
+        return self.evaluate(arrays)[0]
+
+    def moved(self, index: int, step: Any) -> list[Array]:
+        """The outputs where input `index` is moved by `step`."""
+        arrays = self.arrays.copy()
+        arrays[index] = np.asarray(arrays[index] + step)
+        return self.at(arrays)
+
+    def difference(self, index: int, step: Any) -> list[Array]:
+        return [p - m for p, m in zip(self.moved(index, step), self.moved(index, -step), strict=True)]
+
+
+@lru_cache(maxsize=256)
+def numbers(shape: tuple[int, ...], key: int, is_complex: bool) -> Array:
+    """The numbers of `direction`."""
+    generator = np.random.Generator(np.random.Philox(key=key))
+    drawn = 2.0 * generator.random((1 + is_complex, *shape)) - 1.0
+    drawn += 0.5 * np.where(drawn < 0, -1.0, 1.0)
+    return np.asarray(drawn[0] + 1j * drawn[1]) if is_complex else np.asarray(drawn[0])
+
+
+Found = tuple[Array, float]  # a derivative, and how far it may be off
+
+
+def _estimates(found: Sequence[Found]) -> list[Estimate]:
+    return [Estimate(array, error) for array, error in found]
+
+
+def _steps(array: Array) -> Array:
+    return STEP * np.maximum(np.abs(array), SMALL)
+
+
+def _contract(weights: Sequence[Array], outputs: Sequence[Array]) -> float:
+    """Re sum(conj(w) * y)."""
+    return float(sum(np.vdot(w, y).real for w, y in zip(weights, outputs, strict=True)))
+
+
+def _size(weights: Sequence[Array], outputs: Sequence[Array]) -> float:
+    return float(sum(np.vdot(np.abs(w), np.abs(y)) for w, y in zip(weights, outputs, strict=True)))
+
+
+def _checked(found: Any, error: float, size: float, what: str) -> float:
+    """The error; raises ArithmeticError where the estimate is not finite, or does not converge."""
+    largest = float(np.max(np.abs(found), initial=0.0))
+    if not math.isfinite(largest) or not error <= LIMIT * (largest + size):
+        raise ArithmeticError(f"no numerical derivative {what}: the differences do not converge ({error:.1e})")
+    return error
+
+
+def _directions(array: Array) -> tuple[complex, ...]:
+    """The directions in which an element moves: a complex number has two, and its gradient is d/dRe + i d/dIm."""
+    return (1.0, 1j) if array.dtype.kind == "c" else (1.0,)
+
+
+# --- all elements at once ---
+
+
+def _reduced(array: Array, shape: tuple[int, ...]) -> Array:
+    """The sum over what broadcasting had repeated."""
+    extra = array.ndim - len(shape)
+    axes = (*range(extra), *(extra + i for i, n in enumerate(shape) if n == 1 and array.shape[extra + i] != 1))
+    return array.sum(axis=axes, keepdims=True).reshape(shape) if axes else array
+
+
+def _sweep(point: Point, index: int, weights: Sequence[Array]) -> Found:
+    x, total, worst = point.arrays[index], 0.0, 0.0
+    size = _size(weights, point.outputs)
+    for unit in _directions(x):
+        levels = []
+        for step in (_steps(x), _steps(x) / 2, _steps(x) / 4):
+            change = point.difference(index, step * unit)
+            parts = [_reduced((w.conj() * d).real, x.shape) for w, d in zip(weights, change, strict=True)]
+            levels.append(sum(parts) / (2 * step))
+        best, error = _extrapolated(levels)
+        total, worst = total + best * unit, max(worst, float(np.max(error, initial=0.0)))
+    largest = max((float(np.max(np.abs(y), initial=0.0)) for y in point.outputs), default=0.0)
+    rounding = 8 * EPSILON * largest / (STEP * SMALL)
+    return np.asarray(total), _checked(total, 4 * worst + rounding, size, f"by input {index}")
+
+
+def _extrapolated(levels: Sequence[Any]) -> tuple[Any, Any]:
+    """From differences at steps h, h/2, h/4: the value without h**2 and h**4, and what the last order changed."""
+    first, second = ((4 * levels[i + 1] - levels[i]) / 3 for i in (0, 1))
+    return (16 * second - first) / 15, np.abs(first - second)
+
+
+# --- element by element ---
+
+
+def _by_element(point: Point, weights: Sequence[Array]) -> list[Found]:
+    """Two steps for each element; the error is measured along a direction that moves all elements at once."""
+    gradients = [_gradient(point, index, weights) for index in range(len(point.arrays))]
+    tangents = [numbers(x.shape, 7 + i, x.dtype.kind == "c") for i, x in enumerate(point.arrays)]
+    along = _along(point, tangents, check=False)
+    whole = _contract(weights, [d for d, _ in along])
+    gap = abs(whole - sum(np.vdot(g, t).real for g, t in zip(gradients, tangents, strict=True)))
+    size = _size(weights, point.outputs)
+    error = 4 * gap + 4 * sum(e * float(np.abs(w).sum()) for (_, e), w in zip(along, weights, strict=True))
+    error += 4 * EPSILON * size / (STEP * SMALL)
+    largest = max((float(np.max(np.abs(g), initial=0.0)) for g in gradients), default=0.0)
+    _checked(largest, error, size, "here")
+    return [(g, error) for g in gradients]
+
+
+def _gradient(point: Point, index: int, weights: Sequence[Array]) -> Array:
+    x = point.arrays[index]
+    found = np.zeros(x.shape, x.dtype)
+    steps, move = _steps(x), np.zeros(x.shape, x.dtype)
+    for place in np.ndindex(x.shape):
+        for unit in _directions(x):
+            slopes = []
+            for step in (steps[place], steps[place] / 2):
+                move[place] = step * unit
+                slopes.append(_contract(weights, point.difference(index, move)) / (2 * step))
+            found[place] += (4 * slopes[1] - slopes[0]) / 3 * unit
+        move[place] = 0.0
+    return found
+
+
+def _analytic_vjp(point: Point, weights: Sequence[Array], elementwise: bool) -> list[Found]:
+    found = []
+    for index, x in enumerate(point.arrays):
+        if elementwise:
+            change = point.moved(index, 1j * IMAGINARY)
+            parts = [_reduced(w * y.imag, x.shape) for w, y in zip(weights, change, strict=True)]
+            gradient = np.asarray(sum(parts) / IMAGINARY)
+        else:
+            gradient, move = np.zeros(x.shape), np.zeros(x.shape, complex)
+            for place in np.ndindex(x.shape):
+                move[place] = 1j * IMAGINARY
+                gradient[place] = _contract(weights, [y.imag for y in point.moved(index, move)]) / IMAGINARY
+                move[place] = 0.0
+        found.append((gradient, 0.0))
+    return found
+
+
+# --- along tangents ---
+
+
+def _longest(array: Array, tangent: Array) -> float:
+    """The longest step along a tangent that moves no element further than its own step."""
+    sizes = np.abs(tangent)
+    return float(np.min(_steps(array) / np.where(sizes > 0, sizes, 1.0)))
+
+
+def _along(point: Point, tangents: Sequence[Array], check: bool = True) -> list[Found]:
+    """The outputs' derivatives along the tangents, by differences at three steps."""
+    step = min((_longest(x, t) for x, t in zip(point.arrays, tangents, strict=True) if x.size), default=STEP)
+    levels: list[list[Array]] = []
+    for h in (step, step / 2, step / 4):
+        moves = [h * t for t in tangents]
+        plus = point.at([np.asarray(x + m) for x, m in zip(point.arrays, moves, strict=True)])
+        minus = point.at([np.asarray(x - m) for x, m in zip(point.arrays, moves, strict=True)])
+        levels.append([(p - m) / (2 * h) for p, m in zip(plus, minus, strict=True)])
+    found = []
+    for index, output in enumerate(point.outputs):
+        best, error = _extrapolated([level[index] for level in levels])
+        size = float(np.max(np.abs(output), initial=0.0))
+        bound = 4 * float(np.max(error, initial=0.0)) + 4 * EPSILON * size / step
+        if check:
+            _checked(best, bound, size, f"of output {index}")
+        found.append((np.asarray(best), bound))
+    return found
