@@ -5,8 +5,6 @@ Source: torch.dist, torch.cdist, torch.nn.functional.pdist, pairwise_distance.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from reference_engine.ops import registry

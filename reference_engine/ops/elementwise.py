@@ -28,7 +28,9 @@ def _sigmoid(x: Any) -> Any:
 
 def _sign(x: Any) -> Any:
     signs = np.sign(x)
-    return signs if x.dtype.kind != "f" else np.where(np.isnan(x), np.zeros((), x.dtype), signs)  # torch: that of nan is 0
+    return (
+        signs if x.dtype.kind != "f" else np.where(np.isnan(x), np.zeros((), x.dtype), signs)
+    )  # torch: that of nan is 0
 
 
 ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}

@@ -188,6 +188,13 @@ def svdvals(A: Tensor) -> Tensor:
     return svdvals_op(A)
 
 
+def _positive(values: Tensor) -> Tensor:
+    """Singular values, those that are 0 up to rounding without a slope: the subgradient of least norm of their sum."""
+    size = values._array
+    cutoff = np.finfo(size.dtype).eps * size.shape[-1] * size.max(-1, keepdims=True, initial=0)
+    return registry.functions["where"](wrap(size > cutoff), values, values.detach())
+
+
 def matrix_norm(A: Tensor, ord: Any = "fro", dim: tuple[int, int] = (-2, -1), keepdim: bool = False) -> Tensor:
     """A norm of the matrices along two dimensions: "fro", "nuc", or 1, 2, inf and their negatives, which take the least.
 
@@ -199,7 +206,7 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: tuple[int, int] = (-2, -1), ke
     rows, columns = (d % n for d in dim)
     if ord in ("nuc", 2, -2):
         values = svdvals(A.permute(*(d for d in range(n) if d not in (rows, columns)), rows, columns))
-        result = values.sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+        result = _positive(values).sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
     elif ord in (1, -1, float("inf"), float("-inf")):
         along, other = (rows, columns) if ord in (1, -1) else (columns, rows)
         sums = A.abs().sum(along, True)

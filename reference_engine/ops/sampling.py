@@ -68,7 +68,9 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
 
 
 @function
-def normal(mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **options: Any) -> Tensor:
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Generator | None = None, **options: Any
+) -> Tensor:
     """Normal with given mean and deviation, either of which may be a tensor. Source: torch.normal."""
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
         return plain_normal(mean, std, size, generator=generator, **options)
@@ -96,5 +98,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *,
     if replacement:
         found = np.stack([draw.choice(row.size, num_samples, p=row / row.sum()) for row in rows])
     else:  # the largest of -log u / w read downwards: exponential clocks, the first to ring are drawn
-        found = np.argsort(draw.standard_exponential(rows.shape) / np.where(rows > 0, rows, 1e-300), -1)[:, :num_samples]
+        found = np.argsort(draw.standard_exponential(rows.shape) / np.where(rows > 0, rows, 1e-300), -1)[
+            :, :num_samples
+        ]
     return wrap(found.reshape(*weights.shape[:-1], num_samples).astype(np.int64))

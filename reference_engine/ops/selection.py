@@ -139,4 +139,3 @@ def _running_extreme(name: str, largest: bool) -> None:
 
 _running_extreme("cummax", True)
 _running_extreme("cummin", False)
-

@@ -34,7 +34,9 @@ def _sinc_slope(x: Any) -> Any:
     safe = where(mask, 1.0, x) if isinstance(x, Tensor) else np.where(zero, 1, x).astype(x.dtype)
     cos = registry.functions["cos"] if isinstance(x, Tensor) else np.cos
     slope = (cos(np.pi * safe) - (sinc(safe) if isinstance(x, Tensor) else np.sinc(safe))) / safe
-    return where(mask, -np.pi**2 / 3 * x, slope) if isinstance(x, Tensor) else np.where(zero, 0, slope).astype(x.dtype)
+    return (
+        where(mask, -(np.pi**2) / 3 * x, slope) if isinstance(x, Tensor) else np.where(zero, 0, slope).astype(x.dtype)
+    )
 
 
 registry.word("sinc_slope", _sinc_slope, _sinc_slope)

@@ -83,7 +83,6 @@ def heaviside_(self: Tensor, values: Tensor) -> Tensor:
     return overwrite(self, lambda alias: heaviside_in_place_op(alias, values))
 
 
-
 # --- distinct values -----------------------------------------------------------------------------------------------
 
 
