@@ -67,6 +67,8 @@ def narrowed(result: Any, target: Narrow | None) -> Any:
         wanted = {"f": target.to_real(), "c": target.to_complex()}.get(kind)
     if isinstance(wanted, Narrow) and (kind, array.dtype.itemsize) == (wanted.numpy.kind, wanted.numpy.itemsize):
         return wanted.rounded(array)
+    if isinstance(wanted, dtype) and not isinstance(wanted, Narrow):  # the parts of complex32 are float16
+        return array.astype(wanted.numpy)
     return array
 
 

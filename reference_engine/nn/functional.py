@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reference_engine.ops import registry
+from reference_engine.ops import registry, unordered
 from reference_engine.ops.activations import gelu, glu, log_softmax, normalize, softmax, softplus
 from reference_engine.ops.activations import log_sigmoid as logsigmoid
 from reference_engine.ops.compositions import (
@@ -82,6 +82,7 @@ from reference_engine.ops.pooling import (
 )
 
 sigmoid, tanh, relu_ = (registry.functions[name] for name in ("sigmoid", "tanh", "relu_"))
+unordered.activations(globals())
 
 __all__ = [
     "adaptive_avg_pool1d",

@@ -41,8 +41,10 @@ from reference_engine.ops import (
     strided,
     types,
     underivable,
+    unordered,
 )
 
+unordered.declare()
 inplace_forms.declare()
 operators.install()
 
@@ -85,4 +87,5 @@ __all__ = [
     "strided",
     "types",
     "underivable",
+    "unordered",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import constant
 from reference_engine.ops.registry import both
@@ -57,8 +58,10 @@ def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-
 @both
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Tensor:
     """|input - other| <= atol + rtol |other|, element by element. Source: torch.isclose."""
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{_type_name(input)} did not match {_type_name(other)}")
     return wrap(np.asarray(np.isclose(input._array, other._array, rtol=rtol, atol=atol, equal_nan=equal_nan)))
 
 
 def _type_name(x: Tensor) -> str:
-    return x.dtype.name
+    return dtypes.type_name(x.dtype)

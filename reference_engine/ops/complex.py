@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine import dtypes
 from reference_engine.dtypes import get_default_dtype
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, general
@@ -24,11 +25,11 @@ def _imaginary(g: Any) -> Any:
 
 
 def _real_part(g: Any) -> Any:
-    return real_op(g) if isinstance(g, Tensor) else np.real(g)
+    return real(g) if isinstance(g, Tensor) else np.real(g)
 
 
 def _imag_part(g: Any) -> Any:
-    return imag_op(g) if isinstance(g, Tensor) else np.imag(g)
+    return imag(g) if isinstance(g, Tensor) else np.imag(g)
 
 
 def _reals(x: np.ndarray) -> np.ndarray:
@@ -43,7 +44,7 @@ def _joined(re: np.ndarray, im: np.ndarray) -> np.ndarray:
     re, im = np.broadcast_arrays(re, im)
     result = np.empty(re.shape, np.result_type(re, im, np.complex64))
     result.real, result.imag = re, im  # 1j * im would make nan of an infinite part
-    return result
+    return dtypes.converted(result, dtypes.of_numpy(re.dtype).to_complex().numpy) if re.dtype == np.float16 else result
 
 
 def _angle_rule(g: Any, x: Any) -> Any:
@@ -211,14 +212,37 @@ def view_as_complex(input: Tensor) -> Tensor:
     return complex_view(input)
 
 
+def _two_reals(name: str, second: str, a: Any, b: Any) -> None:
+    """Refuses what cannot be the two real tensors of a complex one."""
+    if not isinstance(b, Tensor):
+        raise TypeError(f"{name}(): argument '{second}' (position 2) must be Tensor, not {type(b).__name__}")
+    names = type_name(a.dtype)[:-6], type_name(b.dtype)[:-6]
+    if any(x._array.dtype.kind != "f" for x in (a, b)):
+        raise RuntimeError(
+            f"Expected both inputs to be Half, Float or Double tensors but got {names[0]} and {names[1]}"
+        )
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {names[0]} but got scalar type {names[1]} for second argument"
+        )
+
+
 @function
 def complex(real: Tensor, imag: Tensor) -> Tensor:
     """real + i imag. Source: torch.complex."""
+    _two_reals("complex", "imag", real, imag)
     return complex_op(real, imag)
 
 
-registry.methods["real"] = property(real)
-registry.methods["imag"] = property(imag)
+def _part_setter(part: Any) -> Any:
+    def put(self: Tensor, value: Any) -> None:
+        part(self).copy_(value if isinstance(value, Tensor) else wrap(np.asarray(value)))
+
+    return put
+
+
+registry.methods["real"] = property(real, _part_setter(real))
+registry.methods["imag"] = property(imag, _part_setter(imag))
 
 
 @both
@@ -255,6 +279,7 @@ def angle(input: Tensor) -> Tensor:
 @function
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs * exp(i angle). Source: torch.polar."""
+    _two_reals("polar", "angle", abs, angle)
     f = registry.functions
     return complex_op(abs * f["cos"](angle), abs * f["sin"](angle))
 

@@ -19,6 +19,7 @@ from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, constant, general
 from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both
+from reference_engine.ops.unordered import refuse_kernel
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -39,6 +40,14 @@ ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}
 def _relu(x: Any) -> Any:
     # A typed zero: NumPy takes twice as long to place a Python number.
     return np.maximum(x, ZEROS[x.dtype])
+
+
+def _logaddexp(a: Any, b: Any) -> Any:
+    """log(exp a + exp b), also of complex numbers, without overflow."""
+    if a.dtype.kind != "c":
+        return np.logaddexp(a, b)
+    first = np.real(a) >= np.real(b)
+    return np.where(first, a, b) + np.log1p(np.exp(np.where(first, b - a, a - b)))
 
 
 # fmt: off
@@ -65,7 +74,7 @@ sinh       = elementwise("sinh",            np.sinh,               "cosh(x)",   
 cosh       = elementwise("cosh",            np.cosh,               "sinh(x)",                  numeric="float")
 tanh       = elementwise("tanh",            np.tanh,               "1 - y * y",                numeric="float", saved_names=("self",))
 asinh      = elementwise("asinh",           np.arcsinh,            "rsqrt(x * x + 1)",         numeric="float")
-acosh      = elementwise("acosh",           np.arccosh,            "rsqrt(x * x - 1)",         numeric="float")
+acosh      = elementwise("acosh",           np.arccosh,            "rsqrt(x - 1) * rsqrt(x + 1)",       numeric="float")
 atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x * x)",          numeric="float")
 sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
 erf        = elementwise("erf",             special.erf,           "1.1283791670955126 * exp(-(x * x))", numeric="float")
@@ -94,7 +103,7 @@ remainder  = elementwise("remainder",       divisor_checked(np.remainder),      
 fmax       = elementwise("fmax",            np.fmax,               "masked(halved(g, a == b), (a >= b) | (b != b))", "masked(halved(g, a == b), (b >= a) | ((a != a) & (b == b)))", inplace=False)
 fmin       = elementwise("fmin",            np.fmin,               "masked(halved(g, a == b), (a <= b) | (b != b))", "masked(halved(g, a == b), (b <= a) | ((a != a) & (b == b)))", inplace=False)
 hypot      = elementwise("hypot",           np.hypot,              "masked(g * a / y, y != 0)", "masked(g * b / y, y != 0)", numeric="float")
-logaddexp  = elementwise("logaddexp",       np.logaddexp,          "exp(a - y)",               "exp(b - y)", numeric="float", inplace=False)
+logaddexp  = elementwise("logaddexp",       _logaddexp,            "exp(a - y)",               "exp(b - y)", numeric="float", inplace=False)
 xlogy      = elementwise("xlogy",           special.xlogy,         "log(b) * nonzero_mask(a, b)", "a / b", numeric="float")
 # fmt: on
 
@@ -133,7 +142,7 @@ def _log_safe_arrays(a: Any, b: Any) -> Any:
 
 def _log_safe_tensors(a: Any, b: Any) -> Any:
     if isinstance(a, NUMBERS):
-        a = Tensor._adopt(scalar_like(a, b))
+        a = wrap(np.asarray(a, np.result_type(b._array, np.complex64) if isinstance(a, complex) else b._array.dtype))
     real = b.real if isinstance(b, complex) or (isinstance(b, Tensor) and b.is_complex()) else b
     still = (a == 0) & (real >= 0)
     return where(still, 0.0, log(where(still, 1.0, a)))
@@ -194,6 +203,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
     """input / other, optionally rounded ("trunc", "floor"), which makes it piecewise constant. Source: torch.div."""
     if rounding_mode is None:
         return _div(input, other, out=out)
+    if rounding_mode in ("floor", "trunc"):
+        refuse_kernel(f"div_{rounding_mode}_cpu", (input, other))
     if rounding_mode == "floor":
         return _div_floor(input, other)
     if rounding_mode != "trunc":

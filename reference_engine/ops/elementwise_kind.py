@@ -175,12 +175,15 @@ class Elementwise(Operator):
         self.uses = [{i for i, n in enumerate((*names, "y")) if mentions(p, n)} for p in partials]
 
     refuses_bool: Callable | None = None  # raises where inputs of type bool have no such operation
+    refuses_complex: Callable | None = None  # likewise of complex types (unordered.py)
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
         if not any(isinstance(x, Tensor) for x in inputs):
             return self.ufunc(*inputs)
         if self.refuses_bool is not None:
             self.refuses_bool(inputs)
+        if self.refuses_complex is not None:
+            self.refuses_complex(inputs)
         if state.dispatch_modes:
             return intercept(self, inputs, params)
         common = self.common_dtype(inputs)

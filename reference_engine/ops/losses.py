@@ -92,6 +92,8 @@ def l1_loss(
 ) -> Tensor:
     """|input - target|. Source: torch.nn.functional.l1_loss."""
     input, target = _same_shape(input, target)
+    if input.is_complex() or target.is_complex():
+        return reduced((input - target).abs(), reduction_of(reduction, size_average, reduce))
     return l1_op(input, target, reduction=reduction_of(reduction, size_average, reduce))
 
 

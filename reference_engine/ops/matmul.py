@@ -70,7 +70,11 @@ def _check(a: Any, b: Any) -> None:
 
 
 def _c_name(x: Tensor) -> str:
-    return {"float32": "float", "float64": "double", "int64": "long long"}.get(x.dtype.name, x.dtype.name)
+    return C_NAMES.get(x.dtype.name, x.dtype.name)
+
+
+C_NAMES = {"float32": "float", "float64": "double", "int64": "long long", "complex64": "c10::complex<float>",
+           "complex128": "c10::complex<double>"}  # fmt: skip
 
 
 @both
@@ -133,6 +137,9 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The dot product of two vectors. Source: torch.dot."""
     if input._array.ndim != 1 or tensor._array.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {input._array.ndim}D and {tensor._array.ndim}D tensors")
+    if input.dtype is not tensor.dtype and state.autocast is None:
+        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {dtypes.type_name(input.dtype)} and "
+                           f"{dtypes.type_name(tensor.dtype)}")  # fmt: skip
     return matmul(input, tensor)
 
 

@@ -121,17 +121,6 @@ def _named(name: str, operator: Any, otherwise: Callable, *, method: bool = Fals
     return call
 
 
-def _with_mean(alone: Callable) -> Callable:
-    def pair(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> tuple[Tensor, Tensor]:
-        return alone(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
-
-    return pair
-
-
-var_mean = _named("var_mean", _var, _with_mean(var))
-std_mean = _named("std_mean", _std, _with_mean(std))
-
-
 def _of_parts(alone: Callable, *, root: bool) -> Callable:
     """The spread of complex numbers is that of their real parts and of their imaginary parts together."""
 
@@ -144,5 +133,17 @@ def _of_parts(alone: Callable, *, root: bool) -> Callable:
     return spread
 
 
-_float_var = _named("var", _var_alone, _of_parts(var, root=False), method=True)
-_named("std", _std_op, _of_parts(std, root=True), method=True)
+_complex_var, _complex_std = _of_parts(var, root=False), _of_parts(std, root=True)
+_float_var = _named("var", _var_alone, _complex_var, method=True)
+_named("std", _std_op, _complex_std, method=True)
+
+
+def _with_mean(alone: Callable) -> Callable:
+    def pair(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> tuple[Tensor, Tensor]:
+        return alone(input, dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+    return pair
+
+
+var_mean = _named("var_mean", _var, _with_mean(_complex_var))
+std_mean = _named("std_mean", _std, _with_mean(_complex_std))
