@@ -12,8 +12,7 @@ from reference_engine.ops.kinds import NUMBERS, general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, narrow_to, select_dim, slice_dim
 from reference_engine.ops.registry import both, method
-from reference_engine.ops.shapes import axis
-from reference_engine.ops.types import alias
+from reference_engine.ops.shapes import alias, axis
 from reference_engine.tape.saved import type_name
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap

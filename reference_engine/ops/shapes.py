@@ -12,13 +12,15 @@ import numpy as np
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
 from reference_engine.ops.registry import both, method
+from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor
 
 prod = np.prod
 
 
-def dims_of(sizes: tuple) -> tuple[int, ...]:
-    """`(2, 3)` and `((2, 3),)` alike: sizes given one by one or as a sequence."""
+def dims_of(sizes: tuple, named: Any = None) -> tuple[int, ...]:
+    """`(2, 3)` and `((2, 3),)` alike: sizes given one by one or as a sequence, or as the argument `named`."""
+    sizes = sizes if named is None else (named,)
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = tuple(sizes[0])
     return tuple(int(s) for s in sizes)
@@ -103,9 +105,11 @@ squeeze_      = linear("squeeze",
 flip_dims     = linear("flip",
                              lambda x, *, dims: np.flip(x, dims).copy(),                lambda g, dims: flip_dims(g, dims=dims))
 roll_dims     = linear("roll",
-                             lambda x, *, shifts, dims: np.roll(x, shifts, dims),       lambda g, shifts, dims: roll_dims(g, shifts=tuple(-s for s in shifts), dims=dims))
+                             lambda x, *, shifts, dims: np.roll(x, shifts if x.size else 0, dims),       lambda g, shifts, dims: roll_dims(g, shifts=tuple(-s for s in shifts), dims=dims))
 repeat_dims   = linear("repeat",
                              lambda x, *, sizes: np.tile(x, sizes),                     lambda g, sizes, x_shape: _repeat_transpose(g, sizes, x_shape))
+alias         = linear("alias",
+                             lambda x: x[...],                                          lambda g: g, view=True)
 tri_lower     = linear("tril", lambda x, *, diagonal: np.tril(x, diagonal),             lambda g, diagonal: tri_lower(g, diagonal=diagonal))
 tri_upper     = linear("triu", lambda x, *, diagonal: np.triu(x, diagonal),             lambda g, diagonal: tri_upper(g, diagonal=diagonal))
 # fmt: on
@@ -131,9 +135,9 @@ def _repeat_transpose(g: Any, sizes: tuple[int, ...], shape: tuple[int, ...]) ->
 
 
 @both
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """Another shape: a view where strides allow, else a copy. Source: torch.reshape."""
-    wanted = infer_size(dims_of(shape), input._array.size)
+    wanted = infer_size(dims_of(sizes, shape), input._array.size)
     if input._array.flags.c_contiguous:
         return view_as_shape(input, shape=wanted)
     probe = input._array.view()
@@ -151,10 +155,14 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @method
-def expand(self: Tensor, *sizes: Any) -> Tensor:
+def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Broadcast to larger sizes without copying; -1 keeps a size. Source: torch.Tensor.expand."""
-    wanted = dims_of(sizes)
+    wanted = dims_of(sizes, size)
     extra = len(wanted) - self._array.ndim
+    if extra < 0:
+        raise RuntimeError(f"expand(torch.{type_name(self.dtype)}{{{list(self.shape)}}}, size={list(wanted)}): the number of "
+                           f"sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions in the "
+                           f"tensor ({self._array.ndim})")  # fmt: skip
     if -1 in wanted[: max(extra, 0)]:
         raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension "
                            f"{wanted.index(-1)}")  # fmt: skip
@@ -173,21 +181,32 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @both
-def broadcast_to(input: Tensor, shape: Any) -> Tensor:
-    """Broadcast to `shape`. Source: torch.broadcast_to."""
-    return expand(input, *shape)
+def broadcast_to(input: Tensor, size: Any = None, *, shape: Any = None) -> Tensor:
+    """Broadcast to `size`. Source: torch.broadcast_to."""
+    return expand(input, *dims_of((size,), shape))
 
 
 @method
-def sum_to_size(self: Tensor, *size: Any) -> Tensor:
+def sum_to_size(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Sums the dimensions that broadcasting from `size` would add. Source: torch.Tensor.sum_to_size."""
-    return sum_to_shape(self, shape=dims_of(size))
+    wanted, shape = dims_of(sizes, size), self._array.shape
+    if len(wanted) > len(shape) or any(n not in (1, m) for n, m in zip(wanted[::-1], shape[::-1], strict=False)):
+        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
+    return alias(self) if wanted == shape else sum_to_shape(self, shape=wanted)
 
 
 @both
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """Dimensions in another order. Source: torch.permute."""
-    return permute_dims(input, dims=tuple(axis(d, input._array.ndim) for d in dims_of(dims)))
+    n = input._array.ndim
+    wanted = dims_of(order, dims)
+    if len(wanted) != n:
+        raise RuntimeError(f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of "
+                           f"dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(wanted)}")  # fmt: skip
+    wanted = tuple(axis(d, n) for d in wanted)
+    if len(set(wanted)) != n:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return permute_dims(input, dims=wanted)
 
 
 @both
@@ -195,7 +214,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions swapped. Source: torch.transpose."""
     n = input._array.ndim
     a, b = axis(dim0, n), axis(dim1, n)
-    return transpose_(input, dim0=a, dim1=b) if n else input.view(())
+    return transpose_(input, dim0=a, dim1=b) if n else alias(input)
 
 
 registry.publish("swapaxes", transpose)
@@ -216,7 +235,15 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     moved = list(range(input._array.ndim))
     sources = [source] if isinstance(source, int) else list(source)
     targets = [destination] if isinstance(destination, int) else list(destination)
+    if len(sources) != len(targets):
+        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({sources} dims) should contain the same "
+                           f"number of dims as destination ({targets} dims)")  # fmt: skip
+    for name, given in (("source", sources), ("destination", targets)):
+        if len({axis(d, len(moved)) for d in given}) != len(given):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({given})")
     sources = [axis(s, input._array.ndim) for s in sources]
+    if not moved:
+        return alias(input)
     rest = [d for d in moved if d not in sources]
     for target, s in sorted(zip((axis(d, input._array.ndim) for d in targets), sources, strict=True)):
         rest.insert(target, s)
@@ -267,48 +294,67 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
     """One dimension made several. Source: torch.unflatten."""
     shape = input._array.shape
     d = axis(dim, len(shape))
-    return reshape(input, (*shape[:d], *infer_size(tuple(sizes), shape[d]), *shape[d + 1 :]))
+    try:
+        parts = infer_size(tuple(int(s) for s in sizes), shape[d])
+    except RuntimeError:
+        raise RuntimeError(f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({shape[d]}) "
+                           "in the input tensor") from None  # fmt: skip
+    return reshape(input, (*shape[:d], *parts, *shape[d + 1 :]))
 
 
 @both
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     """Reversed along dimensions. Source: torch.flip."""
-    return flip_dims(input, dims=tuple(axis(d, input._array.ndim) for d in dims_of(dims)))
+    wanted = tuple(axis(d, input._array.ndim) for d in dims_of(order, dims))
+    for d in wanted:
+        if wanted.count(d) > 1:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+    return flip_dims(input, dims=wanted if input._array.ndim else ())
 
 
 @both
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Shifted cyclically. Source: torch.roll."""
-    if dims is None:
-        return reshape(roll(reshape(input, -1), shifts, 0), input._array.shape)
-    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    return roll_dims(input, shifts=shifts, dims=(dims,) if isinstance(dims, int) else tuple(dims))
+    shifts, dims = dims_of((shifts,)), () if dims is None else dims_of((dims,))
+    if not shifts:
+        raise RuntimeError("`shifts` required")
+    if not dims and len(shifts) == 1:
+        return roll_dims(input, shifts=shifts, dims=None)
+    if input._array.size and len(shifts) != len(dims):
+        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+    return roll_dims(input, shifts=shifts, dims=tuple(axis(d, input._array.ndim) for d in dims))
 
 
 @method
-def repeat(self: Tensor, *sizes: Any) -> Tensor:
+def repeat(self: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     """Copies laid side by side along each dimension. Source: torch.Tensor.repeat."""
-    return repeat_dims(self, sizes=dims_of(sizes))
+    wanted = dims_of(sizes, repeats)
+    if len(wanted) < self._array.ndim:
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    return repeat_dims(self, sizes=wanted)
 
 
-registry.publish("tile", lambda input, *dims: repeat_dims(input, sizes=_pad_sizes(dims_of(dims), input._array.ndim)))
-
-
-def _pad_sizes(sizes: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    return (1,) * (ndim - len(sizes)) + sizes
+@both
+def tile(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:
+    """repeat, with ones put in front where there are fewer sizes than dimensions. Source: torch.tile."""
+    wanted = dims_of(sizes, dims)
+    return repeat(input, (1,) * (input._array.ndim - len(wanted)) + wanted)
 
 
 @both
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """The lower triangle, zeros elsewhere. Source: torch.tril."""
+    _at_least_matrix(input, "tril")
     return tri_lower(input, diagonal=diagonal)
 
 
 @both
 def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """The upper triangle, zeros elsewhere. Source: torch.triu."""
+    _at_least_matrix(input, "triu")
     return tri_upper(input, diagonal=diagonal)
 
 
-registry.methods["T"] = property(lambda self: permute_dims(self, dims=tuple(reversed(range(self._array.ndim)))))
-registry.methods["mT"] = property(lambda self: transpose(self, -2, -1))
+def _at_least_matrix(input: Tensor, name: str) -> None:
+    if input._array.ndim < 2:
+        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")

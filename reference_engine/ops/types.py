@@ -29,7 +29,6 @@ class Cast(Operator):
 cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), node="ToCopyBackward0", saved_names=("self",))
 copy = linear("clone", lambda x: preserved(x), lambda g: g)
 copy_ordered = linear("clone_ordered", lambda x, *, order: ordered(x, order), lambda g: g, node="CloneBackward0")
-alias = linear("alias", lambda x: x[...], lambda g: g, view=True)
 
 
 @both
