@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.state import state
+from reference_engine.tape.tangents import get
 
 if TYPE_CHECKING:
     from reference_engine.tensor import Tensor
@@ -27,6 +29,9 @@ def show(tensor: Tensor) -> str:
         extras.append(f"grad_fn=<{type(tensor._edge[0]).__name__}>")
     elif tensor._tracked:
         extras.append("requires_grad=True")
+    tangent = get(tensor, state.dual_levels[-1]) if state.dual_levels else None
+    if tangent is not None:
+        extras.append(f"tangent={show(tangent)}")
     name = "Parameter containing:\ntensor" if type(tensor).__name__ == "Parameter" else "tensor"
     return f"{name}({', '.join([body, *extras])})"
 

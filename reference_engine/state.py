@@ -35,6 +35,8 @@ class State(threading.local):
     grad_layouts_enforced = True
     dispatch_modes: tuple[Any, ...] = ()  # what is told of operators below autograd, the innermost last
     dispatched: Any = None  # the operator that such a mode is being told of
+    dual_levels: tuple[Any, ...] = ()  # the levels of forward mode, the innermost last
+    forward_grad_enabled = True
     exec_group: Any = None  # backward passes that share one recomputation of checkpointed regions
 
     def __init__(self) -> None:
@@ -51,6 +53,7 @@ class State(threading.local):
             and not self.anomaly
             and not self.inference
             and not self.dispatch_modes
+            and not self.dual_levels
         )
 
     def set_grad_enabled(self, mode: bool) -> bool:

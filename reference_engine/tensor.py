@@ -74,6 +74,7 @@ class Tensor(Described, Converted):
     _retains: bool = False
     _grad_dtype: Any = grad_type.OWN
     _inference: bool = False
+    _tangents: Any = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
         """torch.Tensor(data) or torch.Tensor(*sizes): the legacy constructor, in the default dtype."""
@@ -265,7 +266,7 @@ class Tensor(Described, Converted):
                                "DistributedDataParallel (DDP) for training, and gradient_as_bucket_view is set as "
                                "True, gradients are views of DDP buckets, and hence detach_() cannot be called "
                                "on these gradients.")  # fmt: skip
-        self._edge, self._tracked, self._retains = None, False, False
+        self._edge, self._tracked, self._retains, self._tangents = None, False, False, None
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reference_engine.autograd import function, functional, grad_mode, graph
+from reference_engine.autograd import forward_ad, function, functional, grad_mode, graph
 from reference_engine.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from reference_engine.autograd.backward import backward, grad
 from reference_engine.autograd.function import Function
@@ -22,7 +22,7 @@ from reference_engine.tape.handle import SavedTensor
 
 __all__ = [
     "Function", "GradcheckError", "SavedTensor", "Variable", "backward", "detect_anomaly", "enable_grad",
-    "enforce_grad_layout_policy", "function", "functional", "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph",
-    "inference_mode", "is_multithreading_enabled", "is_view_replay_enabled", "no_grad", "set_detect_anomaly",
-    "set_grad_enabled", "set_multithreading_enabled", "variable",
+    "enforce_grad_layout_policy", "forward_ad", "function", "functional", "grad", "grad_mode", "gradcheck",
+    "gradgradcheck", "graph", "inference_mode", "is_multithreading_enabled", "is_view_replay_enabled", "no_grad",
+    "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled", "variable",
 ]  # fmt: skip

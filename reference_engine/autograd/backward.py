@@ -14,7 +14,7 @@ import numpy as np
 from reference_engine.autograd.batched import batched_seeds, pull_batched
 from reference_engine.autograd.graph import GradientEdge
 from reference_engine.dtypes import of_numpy, same
-from reference_engine.state import warn_once
+from reference_engine.state import state, warn_once
 from reference_engine.tape.backward import run_backward
 from reference_engine.tape.node import Edge, edge_of
 from reference_engine.tensor import Tensor, wrap
@@ -49,9 +49,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     if create_graph:
         warn_once("create_graph", CYCLE)
     keep = create_graph if retain_graph is None else retain_graph
-    run_backward(
-        edges, seeds if create_graph else _arrays(seeds), keep_graph=keep, recorded=create_graph, targets=targets
-    )
+    run_backward(edges, _flowing(seeds, create_graph), keep_graph=keep, recorded=create_graph, targets=targets)
 
 
 def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
@@ -74,7 +72,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     def pull(seeds: list[Tensor], keep_graph: bool) -> list:
         """The results for one vector per root: tensors when recorded, else arrays; None where nothing arrived."""
         edges, targets = _root_edges(roots), _grad_targets(wanted)
-        return run_backward(edges, seeds if create_graph else _arrays(seeds), keep_graph=keep_graph,
+        return run_backward(edges, _flowing(seeds, create_graph), keep_graph=keep_graph,
                             recorded=create_graph, targets=targets, accumulating=False)  # fmt: skip
 
     if is_grads_batched:
@@ -190,7 +188,10 @@ def _root_edges(roots: tuple) -> list[Edge]:
     return edges
 
 
-def _arrays(seeds: list[Tensor]) -> list[Any]:
+def _flowing(seeds: list[Tensor], recorded: bool) -> list[Any]:
+    """The seeds as the pass has them flow: tensors while it is recorded or may carry tangents, else arrays."""
+    if recorded or state.dual_levels:
+        return seeds
     # A 0-d seed starts as a NumPy scalar: scalar arithmetic is many times faster than that of 0-d arrays.
     # (A scalar has no mark of a narrow type.)
     return [seed._array if seed._array.ndim or seed._array.dtype.metadata else seed._array[()] for seed in seeds]

@@ -12,6 +12,7 @@ from typing import Any
 from reference_engine.autograd.function_context import FunctionCtx
 from reference_engine.autograd.function_node import FunctionNode
 from reference_engine.autograd.function_outputs import finish as _finish
+from reference_engine.autograd.function_tangents import push
 from reference_engine.autograd.once import once_differentiable
 from reference_engine.state import state
 from reference_engine.tape.node import edge_of, next_sequence_number
@@ -97,7 +98,8 @@ class Function(metaclass=FunctionMeta):
         elif kwargs:
             args, kwargs = _placed(cls.forward, args, kwargs)
         node = cls._start(args)
-        before = state.set_grad_enabled(False)
+        before, forward_mode = state.set_grad_enabled(False), state.forward_grad_enabled
+        state.forward_grad_enabled = False
         try:
             if separate:
                 output = cls.forward(*args, **kwargs)
@@ -106,7 +108,13 @@ class Function(metaclass=FunctionMeta):
                 output = cls.forward(node.context, *args, **kwargs)
         finally:
             state.set_grad_enabled(before)
-        return _finish(node, args, output, separate=separate)
+            state.forward_grad_enabled = forward_mode
+        if not state.dual_levels:
+            return _finish(node, args, output, separate=separate)
+        dirty, marked = node.context.dirty_tensors or (), node.context.non_differentiable or ()
+        results = _finish(node, args, output, separate=separate)
+        push(node, args, results, dirty, marked)
+        return results
 
     @classmethod
     def _start(cls, args: tuple) -> FunctionNode:

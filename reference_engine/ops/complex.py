@@ -119,7 +119,9 @@ class Conjugation(Operator):
         return out
 
 
-conj_op = Conjugation("conj", lambda x: np.conj(x), (lambda g: conjugated(g),), view=True, holomorphic=False)
+conj_op = Conjugation(
+    "conj", lambda x: np.conj(x), (lambda g: conjugated(g),), view=True, holomorphic=False, linear=True
+)
 
 
 def view_of_conjugate(op: Operator, x: ConjTensor, params: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
-from reference_engine.ops.inplace import in_place, write_out
+from reference_engine.ops.inplace import in_place, refuse_out, write_out
 from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_at, _tensor_at, camel, conj, is_complex
 from reference_engine.state import state
 from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
@@ -193,6 +193,13 @@ class Elementwise(Operator):
         except ValueError:
             raise _mismatch(*arrays) from None
         return self.finish(inputs, params, result)
+
+    def push(
+        self, inputs: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any], outs: Sequence[Tensor]
+    ) -> list:
+        from reference_engine.ops.forward import push_elementwise
+
+        return push_elementwise(self, inputs, tangents, outs)
 
     def common_dtype(self, inputs: Sequence[Any]) -> np.dtype:
         """The type to compute in: torch's promotion, then floating where the operator needs it."""
@@ -392,6 +399,8 @@ def _into(result: Any, out: Tensor | None) -> Any:
     """Writes a result into `out=`, which must not take part in a recorded graph."""
     if out is None:
         return result
+    if state.dual_levels:
+        refuse_out(result)
     if state.grad_enabled and (out.requires_grad or result.requires_grad):
         raise RuntimeError("functions with out=... arguments don't support automatic differentiation, but one of the "
                            "arguments requires grad.")  # fmt: skip

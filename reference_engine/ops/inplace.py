@@ -13,6 +13,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.state import state
+from reference_engine.tape import tangents
 from reference_engine.tape.node import next_sequence_number
 from reference_engine.tape.saved import Saved
 from reference_engine.tape.views import check_inplace, check_view, rebase
@@ -39,6 +40,9 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     alias._counter = None
     alias._edge, alias._tracked = target._edge, target._tracked
     alias._accumulator = target._accumulator
+    forward_mode = state.dual_levels and state.forward_grad_enabled
+    if forward_mode:
+        tangents.share(target, alias)
     if state.saved_tensor_hooks:
         alias._array = np.array(alias._array)  # a hook may keep what is saved: it must not be overwritten
     before = next_sequence_number()
@@ -58,6 +62,8 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         written if dtypes.same(written.dtype, target._array.dtype) else dtypes.converted(written, target._array.dtype)
     )
     target._bump_version()
+    if forward_mode:
+        tangents.overwrite(target, result)
     _own_saved_output(result, target)
     rebase(target, result)
     return target
@@ -93,6 +99,15 @@ def write_out(out: Tensor, result: Tensor) -> Tensor:
         out._array = written
     out._bump_version()
     return out
+
+
+OUT_FUNCTION = "Trying to use forward AD with {name} that does not support it because it is an out= function"
+
+
+def refuse_out(*tensors: Any, name: str = "an operator") -> None:
+    """Raises where a tensor with a tangent meets `out=`, which forward mode does not know."""
+    if tangents.levels_of(tensors):
+        raise NotImplementedError(OUT_FUNCTION.format(name=name))
 
 
 def _keep_old_values(result: Tensor, alias: Tensor, before: int) -> None:

@@ -31,9 +31,9 @@ def _cat_rule(g: Any, index: int, dim: int, shapes: tuple) -> Any:
     return narrow_to(g, dim, start, shapes[index][dim])
 
 
-concatenate = general("cat", _cat_forward, _cat_rule, variadic=True)
+concatenate = general("cat", _cat_forward, _cat_rule, variadic=True, linear=True)
 stack_along = general("stack", lambda *xs, dim: np.stack(xs, dim), lambda g, index, dim: select_at(g, dim, index),
-                      variadic=True)  # fmt: skip
+                      variadic=True, linear=True)  # fmt: skip
 
 
 def _common(tensors: Any) -> list[Tensor]:

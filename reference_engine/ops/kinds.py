@@ -118,17 +118,21 @@ class Operator:
     inputs: names of the tensor arguments, positional; parameters are keyword-only. A variadic operator takes any
     number of tensors, and its one rule is told the input's `index`.
     outputs: names of the results ("y" for one); aux: names of what forward returns behind them, for the rules only.
+    linear: in all inputs together; multilinear: in each input, with one output. Either has its JVP by itself.
+    forward_mode: False where torch documents that the operator has no forward-mode derivative.
     """
 
     def __init__(self, name: str, forward: Callable, rules: Sequence[Callable | None], *, node: str | None = None,
                  joint: Callable | None = None, outputs: Sequence[str] = ("y",), aux: Sequence[str] = (),
                  nondifferentiable: Sequence[str] = (), variadic: bool = False, view: bool = False,
-                 holomorphic: bool = True, inputs: Sequence[str] | None = None,
+                 holomorphic: bool = True, inputs: Sequence[str] | None = None, linear: bool = False,
+                 multilinear: bool = False, forward_mode: bool = True,
                  saved_names: Sequence[str] | None = None) -> None:  # fmt: skip
         self.name, self.forward, self.view, self.variadic = name, forward, view, variadic
         self.inputs = tuple(inputs) if inputs is not None else () if variadic else positional(forward)
         self.position = {n: i for i, n in enumerate(self.inputs)}
         self.outputs, self.aux, self.holomorphic = tuple(outputs), tuple(aux), holomorphic
+        self.linear, self.multilinear, self.no_forward_mode = linear, multilinear, not forward_mode
         self.nondifferentiable = frozenset(self.outputs.index(n) for n in nondifferentiable)
         self.rules = tuple(None if rule is None else Rule(rule) for rule in rules)
         self.joint = Rule(joint) if joint is not None else None
@@ -184,6 +188,29 @@ class Operator:
         return narrow_types.common(x._array for x in inputs if isinstance(x, Tensor))
 
     def record(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
+        """Gives `outs` what follows from the inputs: their history, and their tangents inside a level of forward mode."""
+        if not state.dual_levels:
+            self.link(inputs, params, outs)
+            return
+        from reference_engine.ops import forward
+
+        levels = forward.prepare(inputs, outs)
+        self.link(inputs, params, outs)
+        forward.propagate(self, inputs, params, outs, levels)
+
+    def push(
+        self, inputs: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any], outs: Sequence[Tensor]
+    ) -> list:
+        """The tangents of the outputs from those of the inputs: J t. None stands for zero."""
+        from reference_engine.ops import forward
+
+        if self.linear or self.view:  # a view is linear in what it shows
+            return forward.push_linear(self, inputs, tangents, params)
+        if self.multilinear:
+            return forward.push_multilinear(self, inputs, tangents, params)
+        return forward.push_transposed(self, inputs, tangents, params, outs)
+
+    def link(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
         normal = True
         if self.view:
@@ -325,7 +352,7 @@ def general(name: str, forward: Callable, *rules: Callable | None, **options: An
 
 def linear(name: str, forward: Callable, transpose: Callable, **options: Any) -> Operator:
     """A linear operator of one input; its rule is the transpose and reads no value."""
-    return Operator(name, forward, (transpose,), **options)
+    return Operator(name, forward, (transpose,), linear=True, **options)
 
 
 def constant(name: str, forward: Callable) -> Callable:

@@ -26,7 +26,7 @@ class Cast(Operator):
 
 
 # The transpose of a cast is the cast back, which the backward pass does on the edge.
-cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), node="ToCopyBackward0", saved_names=("self",))
+cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), linear=True, node="ToCopyBackward0", saved_names=("self",))
 copy = linear("clone", lambda x: preserved(x), lambda g: g)
 copy_ordered = linear("clone_ordered", lambda x, *, order: ordered(x, order), lambda g: g, node="CloneBackward0")
 

@@ -285,9 +285,10 @@ def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: boo
     """Runs the backward pass from `roots` with gradients `seeds` (arrays, or tensors when `recorded`).
 
     Without targets every leaf's `.grad` is added to. With targets only they receive (accumulating) or their gradients
-    are returned in order, None where none arrived.
+    are returned in order, None where none arrived. Inside a level of forward mode tensors flow, as gradients may have
+    tangents, and the seeds are tensors too.
     """
-    this = _new_pass(keep_graph=keep_graph, recorded=recorded)
+    this = _new_pass(keep_graph=keep_graph, recorded=recorded or bool(state.dual_levels))
     order = this.discover(roots)
     if targets is not None:
         this.restrict(order, targets, accumulating=accumulating)

@@ -98,12 +98,13 @@ class Saved:
     which a tensor with the node's own edge is made when it is unpacked. With saved-tensor hooks: what pack returned.
     """
 
-    __slots__ = ("array", "counter", "nr", "packed", "tensor", "unpack", "version")
+    __slots__ = ("array", "counter", "nr", "packed", "tangents", "tensor", "unpack", "version")
 
     def __init__(self, tensor: Tensor, output_nr: int | None = None) -> None:
         self.counter = tensor._version_counter()
         self.version = self.counter.version
         self.array = tensor._array
+        self.tangents = tensor._tangents
         self.nr = output_nr
         self.tensor = tensor if output_nr is None else None
         self.unpack: Any = None  # what the user's pair of hooks gave and takes back
@@ -205,7 +206,7 @@ def read_tensor(entry: Any, node: Node, edge: Edge | None) -> Any:
         entry.check(node)
         if entry.nr is not None:
             result = wrap(entry.array)
-            result._counter, result._edge = entry.counter, (node, entry.nr)
+            result._counter, result._edge, result._tangents = entry.counter, (node, entry.nr), entry.tangents
             return result
         tensor = entry.tensor
     else:
@@ -223,6 +224,7 @@ def with_history(tensor: Tensor, edge: Edge | None) -> Tensor:
     from reference_engine.tensor import Tensor
 
     result = Tensor._alias(tensor)
+    result._tangents = tensor._tangents
     if edge is not None and edge[0].role == LEAF:
         result._tracked, result._accumulator = True, weakref.ref(edge[0])
     else:

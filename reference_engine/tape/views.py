@@ -52,12 +52,15 @@ IN_FUNCTION = (
 class ViewInfo:
     """How a view came to be: made with grad mode off (then `no_grad` is the mode: "no_grad" or "inference"), as one of
     several outputs, or as output of a custom Function.
+
+    shares_tangent: whether it has the tangents of its base; not so a dual tensor, which is a view of its primal.
     """
 
-    __slots__ = ("in_function", "multi_output", "no_grad")
+    __slots__ = ("in_function", "multi_output", "no_grad", "shares_tangent")
 
     def __init__(self, no_grad: str | None, multi_output: bool, in_function: bool = False) -> None:
         self.no_grad, self.multi_output, self.in_function = no_grad, multi_output, in_function
+        self.shares_tangent = True
 
 
 def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
@@ -78,6 +81,8 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
             multi_output=len(views) > 1 or (inherited is not None and inherited.multi_output),
             in_function=inherited is not None and inherited.in_function,
         )
+        if inherited is not None and not inherited.shares_tangent:
+            view._view.shares_tangent = False
         known.append(weakref.ref(view))
 
 

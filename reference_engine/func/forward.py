@@ -1,0 +1,84 @@
+"""jvp: a function's Jacobian times a vector, by forward mode. Source: torch.func.jvp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_engine.autograd.forward_ad import NESTED, view_below, with_tangent
+from reference_engine.state import state
+from reference_engine.tape.tangents import enter, get, leave
+from reference_engine.tensor import Tensor
+from reference_engine.utils._pytree import tree_flatten, tree_unflatten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reference_engine.tape.tangents import Level
+
+
+def jvp(func: Callable, primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> tuple:
+    """(func(*primals), J times tangents), and with has_aux what func returned as its second value.
+
+    primals, tangents: tuples of the same structure, of tensors of the same shapes. strict: raise where an output does not
+    depend on the inputs, rather than give zeros. Source: torch.func.jvp.
+    """
+    _check_tuple(primals, "primals")
+    _check_tuple(tangents, "tangents")
+    flat_primals, form = tree_flatten(primals)
+    flat_tangents, form_of_tangents = tree_flatten(tangents)
+    if form != form_of_tangents:
+        raise RuntimeError(f"jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. For "
+                           f"example, if primals is a tuple of 3 tensors, tangents also must be. Got primals with structure "
+                           f"{form} and tangents with structure {form_of_tangents}")  # fmt: skip
+    _check_tensors(flat_primals, "primals")
+    _check_tensors(flat_tangents, "tangents")
+    if any(level.public for level in state.dual_levels):
+        raise RuntimeError(NESTED)
+    level = enter(public=False)
+    try:
+        duals = [with_tangent(p, t, level) for p, t in zip(flat_primals, flat_tangents, strict=True)]
+        result, aux = func(*tree_unflatten(duals, form)), None
+        if has_aux:
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise RuntimeError("jvp(f, primals, tangents): output of function f should be a tuple: (output, aux) if "
+                                   "has_aux is True")  # fmt: skip
+            result, aux = result
+        leaves, form = tree_flatten(result)
+        _check_tensors(leaves, None)
+        out = tree_unflatten([view_below(y, level) for y in leaves], form)
+        pushed = tree_unflatten([_tangent(y, level, strict) for y in leaves], form)
+        if not has_aux:
+            return out, pushed
+        kept, form = tree_flatten(aux)
+        return out, pushed, tree_unflatten([view_below(a, level) if isinstance(a, Tensor) else a for a in kept], form)
+    finally:
+        leave(level)
+
+
+def _tangent(output: Tensor, level: Level, strict: bool) -> Tensor:
+    """What came out as tangent, zeros where the output does not depend on the inputs."""
+    from reference_engine.creation import zeros_like
+
+    tangent = get(output, level)
+    if tangent is None and strict:
+        raise RuntimeError("jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. This is "
+                           "not allowed with strict=True.")  # fmt: skip
+    return zeros_like(output) if tangent is None else tangent
+
+
+def _check_tuple(given: Any, which: str) -> None:
+    if not isinstance(given, tuple):
+        raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to be a tuple. E.g. it should be valid to call "
+                           "f(*primals).")  # fmt: skip
+    if not given:
+        raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to contain at least one tensor.")
+
+
+def _check_tensors(leaves: list, which: str | None) -> None:
+    """Raises where a leaf is no tensor; `which` is None for the function's outputs."""
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            kind = type(leaf)
+            raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to only contain Tensors, got unsupported type "
+                               f"{kind}" if which else f"jvp(f, primals, tangents): Expected f(*args) to return only tensors, "
+                               f"got unsupported type {kind}")  # fmt: skip

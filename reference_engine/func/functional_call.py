@@ -1,0 +1,96 @@
+"""A module called with other tensors in place of its parameters and buffers. Source: torch.func.functional_call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reference_engine.nn import Module
+    from reference_engine.tensor import Tensor
+
+TIED = "functional_call got multiple values for keys {names}, which are tied. Consider using tie_weights=False"
+
+
+def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any = None, kwargs: dict[str, Any] | None = None,
+                    *, tie_weights: bool = True, strict: bool = False) -> Any:  # fmt: skip
+    """module(*args, **kwargs) with the given tensors in place of its own, which it has back afterwards.
+
+    parameter_and_buffer_dicts: a dict from qualified names to tensors, or a sequence of such with distinct keys. What the
+    call puts in a buffer's place is in the dict afterwards. tie_weights: names that share one tensor are replaced together.
+    strict: the names have to be exactly those of the module. args that are no tuple are one argument.
+    Source: torch.func.functional_call.
+    """
+    given = _merged(parameter_and_buffer_dicts)
+    own = _named(module)
+    if strict:
+        _check_names(given, own)
+    wanted = {name: value for name, value in given.items() if name in own}
+    if tie_weights:
+        wanted = _tied(wanted, own)
+    places = {name: _place(module, name) for name in wanted}
+    before = {name: store[key] for name, (store, key) in places.items()}
+    try:
+        for name, (store, key) in places.items():
+            store[key] = wanted[name]
+        positional = () if args is None else args if isinstance(args, tuple) else (args,)
+        return module(*positional, **(kwargs or {}))
+    finally:
+        for name, (store, key) in places.items():
+            if name in given:
+                given[name] = store.get(key, given[name])
+            store[key] = before[name]
+        if isinstance(parameter_and_buffer_dicts, dict):
+            parameter_and_buffer_dicts.update({name: given[name] for name in places if name in given})
+
+
+def _merged(dicts: Any) -> dict[str, Tensor]:
+    if isinstance(dicts, dict):
+        return dict(dicts)
+    if not isinstance(dicts, (tuple, list)):
+        raise ValueError(
+            f"Expected parameter_and_buffer_dicts to be a dict, or a list/tuple of dicts, but got {type(dicts)}"
+        )
+    if not all(isinstance(d, dict) for d in dicts):
+        raise ValueError("Expected all elements of parameter_and_buffer_dicts to be dictionaries")
+    names = [name for d in dicts for name in d]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
+    return {name: value for d in dicts for name, value in d.items()}
+
+
+def _named(module: Module) -> dict[str, Tensor]:
+    """All parameters and buffers by qualified name, tied ones under each of their names."""
+    return {
+        **dict(module.named_parameters(remove_duplicate=False)),
+        **dict(module.named_buffers(remove_duplicate=False)),
+    }
+
+
+def _check_names(given: dict, own: dict) -> None:
+    missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
+    if not missing and not unexpected:
+        return
+    parts = [f"Unexpected key(s): {', '.join(map(repr, unexpected))}."] * bool(unexpected)
+    parts += [f"Missing key(s): {', '.join(map(repr, missing))}."] * bool(missing)
+    raise RuntimeError("Error(s) in reparametrizing:\n\t" + "\n\t".join(parts))
+
+
+def _tied(wanted: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The replacements, extended to the other names of tied tensors."""
+    result = dict(wanted)
+    for name, tensor in own.items():
+        group = [other for other in own if own[other] is tensor]
+        values = [wanted[other] for other in group if other in wanted]
+        if len({id(value) for value in values}) > 1:
+            raise ValueError(TIED.format(names=sorted(n for n in group if n in wanted)))
+        if values:
+            result[name] = values[0]
+    return result
+
+
+def _place(module: Module, name: str) -> tuple[dict, str]:
+    """Where a tensor of that qualified name is kept."""
+    path, _, key = name.rpartition(".")
+    owner: Any = module.get_submodule(path) if path else module
+    return (owner._parameters if key in owner._parameters else owner._buffers), key
