@@ -122,7 +122,7 @@ def _share_with_base(out: Tensor, level: Level, tangent: Tensor) -> None:
     if present is None:
         put(out, level, tangent)
     else:
-        present.copy_(tangent)  # type: ignore[attr-defined]
+        present.copy_(tangent)
 
 
 def _is_view(tensor: Tensor, of: Any) -> bool:

@@ -194,13 +194,6 @@ class Elementwise(Operator):
             raise _mismatch(*arrays) from None
         return self.finish(inputs, params, result)
 
-    def push(
-        self, inputs: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any], outs: Sequence[Tensor]
-    ) -> list:
-        from reference_engine.ops.forward import push_elementwise
-
-        return push_elementwise(self, inputs, tangents, outs)
-
     def common_dtype(self, inputs: Sequence[Any]) -> np.dtype:
         """The type to compute in: torch's promotion, then floating where the operator needs it."""
         operands = []

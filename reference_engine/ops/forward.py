@@ -56,11 +56,24 @@ def propagate(
     for level in levels:
         tangents = [get(x, level) if isinstance(x, Tensor) else None for x in inputs]
         lower = [below(x, level) if isinstance(x, Tensor) else x for x in inputs]
-        pushed = op.push(lower, tangents, params, [below(out, level) for out in outs])
+        pushed = push(op, lower, tangents, params, [below(out, level) for out in outs])
         for out, tangent, has in zip(outs, pushed, differentiable, strict=True):
             if tangent is not None and has:
                 own = tangent if op.view else _own(tangent, tangents)
                 put(out, level, _fitting(own, out))
+
+
+def push(
+    op: Any, inputs: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any], outs: Sequence[Tensor]
+) -> list:
+    """The tangents of the outputs from those of the inputs: J t, by the operator's kind. None stands for zero."""
+    if hasattr(op, "partials"):
+        return push_elementwise(op, inputs, tangents, outs)
+    if op.linear or op.view:  # a view is linear in what it shows
+        return push_linear(op, inputs, tangents, params)
+    if op.multilinear:
+        return push_multilinear(op, inputs, tangents, params)
+    return push_transposed(op, inputs, tangents, params, outs)
 
 
 def _own(tangent: Tensor, given: Sequence[Tensor | None]) -> Tensor:

@@ -198,18 +198,6 @@ class Operator:
         self.link(inputs, params, outs)
         forward.propagate(self, inputs, params, outs, levels)
 
-    def push(
-        self, inputs: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any], outs: Sequence[Tensor]
-    ) -> list:
-        """The tangents of the outputs from those of the inputs: J t. None stands for zero."""
-        from reference_engine.ops import forward
-
-        if self.linear or self.view:  # a view is linear in what it shows
-            return forward.push_linear(self, inputs, tangents, params)
-        if self.multilinear:
-            return forward.push_multilinear(self, inputs, tangents, params)
-        return forward.push_transposed(self, inputs, tangents, params, outs)
-
     def link(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
         normal = True
