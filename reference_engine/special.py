@@ -8,7 +8,9 @@ from reference_engine.ops.special import (
     erfcx,
     gammainc,
     gammaincc,
+    i0e,
     i1,
+    i1e,
     log_ndtr,
     ndtr,
     ndtri,
@@ -25,10 +27,10 @@ digamma, erf, erfc, erfinv, exp2, expm1, i0, log1p, log_softmax, logit, logsumex
         "sinc", "softmax", "xlogy",
     )
 )  # fmt: skip
-expit, gammaln, psi = (registry.functions[name] for name in ("sigmoid", "lgamma", "digamma"))
+expit, gammaln, psi, multigammaln = (registry.functions[name] for name in ("sigmoid", "lgamma", "digamma", "mvlgamma"))
 globals().update(untracked)
 
 __all__ = [
-    "entr", "erfcx", "gammainc", "gammaincc", "i1", "log_ndtr", "ndtr", "ndtri", "polygamma", "xlog1py", "zeta",
-    *untracked,
+    "entr", "erfcx", "gammainc", "gammaincc", "i0e", "i1", "i1e", "log_ndtr", "multigammaln", "ndtr", "ndtri", "polygamma",
+    "xlog1py", "zeta", *untracked,
 ]  # fmt: skip

@@ -25,17 +25,21 @@ def exp(x: Any) -> Any:
 
 
 def total(x: Any, dim: int) -> Any:
-    """The sum along one dimension, kept; over arrays and tensors."""
+    """The sum along one dimension, kept; over arrays and tensors. Of a 0-d one: itself."""
+    if not x.ndim:
+        return x
     return x.sum(dim, True) if isinstance(x, Tensor) else np.add.reduce(x, axis=dim, keepdims=True)
 
 
 def _softmax_forward(x: np.ndarray, *, dim: int) -> np.ndarray:
-    e = np.exp(x - np.maximum.reduce(x, axis=dim, keepdims=True)) if x.ndim else np.ones_like(x)
-    return e / np.add.reduce(e, axis=dim, keepdims=True) if x.ndim else e
+    if not x.ndim or not x.size:
+        return np.ones_like(x)
+    e = np.exp(x - np.maximum.reduce(x, axis=dim, keepdims=True))
+    return e / np.add.reduce(e, axis=dim, keepdims=True)
 
 
 def _log_softmax_forward(x: np.ndarray, *, dim: int) -> np.ndarray:
-    if not x.ndim:
+    if not x.ndim or not x.size:
         return np.zeros_like(x)
     shifted = x - np.maximum.reduce(x, axis=dim, keepdims=True)
     return shifted - np.log(np.add.reduce(np.exp(shifted), axis=dim, keepdims=True))
@@ -43,8 +47,8 @@ def _log_softmax_forward(x: np.ndarray, *, dim: int) -> np.ndarray:
 
 # fmt: off
 #                  value                       g -> J^T g
-softmax_op     = general("softmax",     _softmax_forward,     lambda g, y, dim: y * (g - total(g * y, dim)) if g.ndim else g * 0, inputs=("x",), saved_names=("self",))
-log_softmax_op = general("log_softmax", _log_softmax_forward, lambda g, y, dim: g - exp(y) * total(g, dim) if g.ndim else g * 0,  inputs=("x",), saved_names=("self",))
+softmax_op     = general("softmax",     _softmax_forward,     lambda g, y, dim: y * (g - total(g * y, dim)), inputs=("x",), saved_names=("self",))
+log_softmax_op = general("log_softmax", _log_softmax_forward, lambda g, y, dim: g - exp(y) * total(g, dim),  inputs=("x",), saved_names=("self",))
 
 softplus_one = elementwise("_softplus",    lambda x: np.logaddexp(x, np.zeros((), x.dtype)), "sigmoid(x)", node="SoftplusBackward0", numeric="float", inplace=False, method=False, module=False)
 log_sigmoid  = elementwise("logsigmoid",   lambda x: -np.logaddexp(-x, np.zeros((), x.dtype)), "sigmoid(-x)", node="LogSigmoidBackward0", numeric="float", inplace=False, method=False, module=False)

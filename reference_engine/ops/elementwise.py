@@ -7,6 +7,7 @@ tie evenly, hypot has slope 0 at the origin.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,24 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise_kind import _into, divisor_checked, elementwise
 from reference_engine.ops.inplace import in_place
-from reference_engine.ops.kinds import NUMBERS, constant, general
+from reference_engine.ops.kinds import NUMBERS, general
 from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both
 from reference_engine.ops.unordered import refuse_kernel
 from reference_engine.tensor import Tensor, wrap
 
 
+def like(fn: Callable) -> Callable:
+    """A SciPy function whose result keeps the type of its (first) input; SciPy itself has no float16."""
+    return lambda x, *others: fn(x, *others).astype(x.dtype, copy=False)
+
+
+_expit = like(special.expit)
+
+
 def _sigmoid(x: Any) -> Any:
-    return special.expit(x) if x.dtype.kind != "c" else 1 / (1 + np.exp(-x))
+    kind = x.dtype.char
+    return special.expit(x) if kind in "fd" else 1 / (1 + np.exp(-x)) if kind in "FD" else _expit(x)
 
 
 def _sign(x: Any) -> Any:
@@ -32,6 +42,10 @@ def _sign(x: Any) -> Any:
     return (
         signs if x.dtype.kind != "f" else np.where(np.isnan(x), np.zeros((), x.dtype), signs)
     )  # torch: that of nan is 0
+
+
+def _rint(x: Any) -> Any:
+    return np.rint(x) if x.dtype.kind in "fc" else x  # integers are round
 
 
 ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}
@@ -77,13 +91,13 @@ asinh      = elementwise("asinh",           np.arcsinh,            "rsqrt(x * x 
 acosh      = elementwise("acosh",           np.arccosh,            "rsqrt(x - 1) * rsqrt(x + 1)",       numeric="float")
 atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x * x)",          numeric="float")
 sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
-erf        = elementwise("erf",             special.erf,           "1.1283791670955126 * exp(-(x * x))", numeric="float")
-erfc       = elementwise("erfc",            special.erfc,          "-1.1283791670955126 * exp(-(x * x))", numeric="float")
+erf        = elementwise("erf",             like(special.erf),     "1.1283791670955126 * exp(-(x * x))", numeric="float")
+erfc       = elementwise("erfc",            like(special.erfc),    "-1.1283791670955126 * exp(-(x * x))", numeric="float")
 relu       = elementwise("relu",            _relu,                 "masked(g, ~(y <= 0))")
 floor      = elementwise("floor",           np.floor,              "0")
 ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
-round_     = elementwise("_round",          np.rint,               "0", node="RoundBackward0", inplace=False)
+round_     = elementwise("_round",          _rint,               "0", node="RoundBackward0", inplace=False)
 frac       = elementwise("frac",            lambda x: x - np.trunc(x), "1")
 sign       = elementwise("sign",            _sign,                 "0")
 positive   = elementwise("positive",        np.positive,           "1", inplace=False)
@@ -103,22 +117,10 @@ remainder  = elementwise("remainder",       divisor_checked(np.remainder),      
 fmax       = elementwise("fmax",            np.fmax,               "masked(halved(g, a == b), (a >= b) | (b != b))", "masked(halved(g, a == b), (b >= a) | ((a != a) & (b == b)))", inplace=False)
 fmin       = elementwise("fmin",            np.fmin,               "masked(halved(g, a == b), (a <= b) | (b != b))", "masked(halved(g, a == b), (b <= a) | ((a != a) & (b == b)))", inplace=False)
 hypot      = elementwise("hypot",           np.hypot,              "masked(g * a / y, y != 0)", "masked(g * b / y, y != 0)", numeric="float")
-logaddexp  = elementwise("logaddexp",       _logaddexp,            "exp(a - y)",               "exp(b - y)", numeric="float", inplace=False)
-xlogy      = elementwise("xlogy",           special.xlogy,         "log(b) * nonzero_mask(a, b)", "a / b", numeric="float")
+logaddexp  = elementwise("logaddexp",       _logaddexp,            "sigmoid(a - b)",           "sigmoid(b - a)", numeric="float", inplace=False)
+logaddexp2 = elementwise("logaddexp2",      np.logaddexp2,         "sigmoid((a - b) * 0.6931471805599453)", "sigmoid((b - a) * 0.6931471805599453)", numeric="float", inplace=False)
+xlogy      = elementwise("xlogy",           like(special.xlogy),   "masked(g * ln(b), ~((a == 0) & (b <= 0)))", "a / b", numeric="float")
 # fmt: on
-
-
-def _mask_word(name: str, fn: Any) -> None:
-    """A word that is piecewise constant: over tensors its result is a constant of the inputs' float type."""
-    registry.word(name, fn, constant(name, fn))
-
-
-def _float_like(x: Any, value: Any) -> Any:
-    dtype = x.dtype if getattr(x, "dtype", None) is not None and x.dtype.kind in "fc" else np.float64
-    return np.asarray(value).astype(dtype)
-
-
-_mask_word("nonzero_mask", lambda a, b: _float_like(b, ~((np.equal(a, 0)) & (np.less_equal(b, 0)))))
 
 
 def _pow_safe_arrays(a: Any, b: Any) -> Any:
@@ -148,11 +150,16 @@ def _log_safe_tensors(a: Any, b: Any) -> Any:
     return where(still, 0.0, log(where(still, 1.0, a)))
 
 
+def _log_tensors(b: Any) -> Any:
+    return log(b) if isinstance(b, Tensor) else np.log(b)
+
+
 def scalar_like(value: Any, like: Any) -> Tensor:
     return wrap(np.asarray(value, like._array.dtype if isinstance(like, Tensor) else None))
 
 
 registry.word("pow_safe", _pow_safe_arrays, _pow_safe_tensors)
+registry.word("ln", np.log, _log_tensors)
 registry.word("log_safe", _log_safe_arrays, _log_safe_tensors)
 
 
@@ -346,15 +353,15 @@ registry.publish("abs_", in_place(abs, "abs_"))
 
 
 @both
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+def round(input: Tensor, *, decimals: int = 0, out: Any = None) -> Tensor:
     """Rounds half to even; piecewise constant. Source: torch.round."""
     if decimals == 0:
-        return round_(input)
-    return round_(input * 10.0**decimals) / 10.0**decimals
+        return round_(input, out=out)
+    return _div(round_(input * 10.0**decimals), 10.0**decimals, out=out)
 
 
 for _name, _fn in {"add_": add, "sub_": sub, "div_": div, "pow_": pow, "round_": round, "square_": square}.items():
-    registry.publish(_name, in_place(_fn, _name), module=False)
+    registry.publish(_name, in_place(_fn, _name), module=_name in ("round_", "square_"))
 
 for _name, _alias in {"subtract": sub, "multiply": mul, "divide": div, "true_divide": div, "negative": neg, "arcsin": asin,
                       "arccos": acos, "arctan": atan, "arctan2": atan2, "arcsinh": asinh, "arccosh": acosh,

@@ -37,6 +37,7 @@ MESSAGES: dict[str, tuple[type[RuntimeError], str]] = {
     "sign": (NotImplementedError, "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use "
                                   "torch.sgn instead."),
     "signbit": (NotImplementedError, "signbit is not implemented for complex tensors."),
+    **{name: (RuntimeError, f"{name} is not supported for complex tensors.") for name in ("deg2rad", "rad2deg")},
     "heaviside": (RuntimeError, "heaviside is not yet implemented for complex tensors."),
 }  # fmt: skip
 # Likewise, of torch and of torch.nn.functional.
