@@ -106,7 +106,7 @@ to_tensor = general("to_tensor", lambda x, *, value: (x.filled(value), np.array(
                     inputs=("x",), aux=("mask",))
 
 masked_sum  = _held_out("sum",  np.add.reduce,     lambda d: 0,       lambda x, y, n: np.ones(x.shape, x.dtype))
-masked_mean = _held_out("mean", np.add.reduce,     lambda d: 0,       lambda x, y, n: np.full(x.shape, 1 / np.maximum(n, 1), x.dtype))
+masked_mean = _held_out("mean", np.add.reduce,     lambda d: 0,       lambda x, y, n: np.full(x.shape, 1 / n, x.dtype))
 masked_amax = _held_out("amax", np.maximum.reduce, lambda d: -np.inf, _share)
 masked_amin = _held_out("amin", np.minimum.reduce, lambda d: np.inf,  _share)
 # fmt: on
@@ -161,12 +161,13 @@ def _checked(data: Tensor, mask: Tensor) -> np.ndarray:
 
 def as_masked_tensor(data: Tensor, mask: Tensor) -> MaskedTensor:
     """`data` under a mask, with its history. Source: torch.masked.as_masked_tensor."""
-    return as_masked(data, mask=_checked(data, mask))  # type: ignore[return-value]
+    result: Any = as_masked(data, mask=_checked(data, mask))
+    return result
 
 
 def masked_tensor(data: Tensor, mask: Tensor, requires_grad: bool = False) -> MaskedTensor:
     """A new leaf: `data` under a mask, without its history. Source: torch.masked.masked_tensor."""
-    result = wrap(MaskedArray(data._array.copy(), _checked(data, mask)))
+    result: Any = wrap(MaskedArray(data._array.copy(), _checked(data, mask)))
     return result.requires_grad_(requires_grad)
 
 
