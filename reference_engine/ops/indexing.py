@@ -188,7 +188,8 @@ def assign(target: Tensor, key: Any, value: Any, *, accumulate: bool) -> Tensor:
 @method
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, or += with accumulate. Source: torch.Tensor.index_put_."""
-    return assign(self, tuple(_plain(i) for i in indices), values, accumulate=accumulate)
+    key = _checked(self, [slice(None) if i is None else i for i in indices])
+    return assign(self, key, values, accumulate=accumulate)
 
 
 registry.methods["__getitem__"] = _getitem

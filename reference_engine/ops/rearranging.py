@@ -11,10 +11,10 @@ import numpy as np
 
 from reference_engine.ops import complex as complex_ops
 from reference_engine.ops import indexing, registry, strided
+from reference_engine.ops.diagonals import diagonal
 from reference_engine.ops.kinds import linear
 from reference_engine.ops.positions import index_copy_out
 from reference_engine.ops.registry import both, function
-from reference_engine.ops.scatter import diagonal
 from reference_engine.ops.shapes import (
     alias,
     axis,

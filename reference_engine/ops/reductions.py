@@ -108,11 +108,11 @@ def _prod_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
     zeros = np.equal(array, 0)
     if not zeros.any():
         return g * y / x
-    others = _product_of_others(x, dims)
+    others = product_of_others(x, dims)
     return g * others
 
 
-def _product_of_others(x: Any, dims: tuple) -> Any:
+def product_of_others(x: Any, dims: tuple) -> Any:
     """For each element the product of the others along `dims`: products from the left times products from the right."""
     front = tuple(d for d in range(x.ndim) if d not in dims)
     order = front + dims

@@ -1,50 +1,118 @@
-"""Gather and scatter, masks and diagonals: elements chosen by index tensors. The transpose of a gather is a scatter."""
+"""Gather and scatter: elements chosen by index tensors. The transpose of a gather is a scatter that adds.
+
+A 0-d tensor counts as a vector of one element, as its index does.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.indexing import _index_put_forward, _index_put_self
+from reference_engine.ops.indexing import _checked, _index_put_forward, _index_put_self, index_put
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general, linear
-from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along, put_positions
+from reference_engine.ops.masks import fill_op, value_of
+from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along
 from reference_engine.ops.registry import both
-from reference_engine.ops.shapes import axis
+from reference_engine.ops.shapes import axis, reshape_copy
+from reference_engine.ops.underivable import unrecorded
 from reference_engine.tensor import Tensor, wrap
 
+# --- indices -----------------------------------------------------------------------------------------------------
 
-def _gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    d = axis(dim, input._array.ndim)
-    return gather_key(input, key=key_along(d, np.array(index._array)))
+
+def as_vector(x: Tensor) -> Tensor:
+    """A 0-d tensor as a vector of one element, any other itself."""
+    return x if x._array.ndim else x.reshape(1)
+
+
+def as_it_was(result: Tensor, x: Tensor) -> Tensor:
+    """What as_vector's operators gave, 0-d again where x is."""
+    return result if x._array.ndim else reshape_copy(result, shape=())
+
+
+def _integers(index: Tensor, message: str) -> np.ndarray:
+    if not index._array.size:
+        return np.zeros(index._array.shape, np.int64)
+    if index._array.dtype.kind not in "iu" or index._array.dtype.itemsize < 4:
+        raise RuntimeError(message)
+    return np.array(index._array)
+
+
+def _inside(index: np.ndarray, size: int, dim: int, error: type[Exception] = RuntimeError, prefix: str = "") -> None:
+    """Raises for an index outside [0, size)."""
+    outside = index[(index < 0) | (index >= size)]
+    if outside.size:
+        raise error(f"{prefix}index {outside.flat[0]} is out of bounds for dimension {dim} with size {size}")
+
+
+def _along(x: np.ndarray, dim: int, index: Tensor, name: str, role: str) -> tuple[tuple, np.ndarray]:
+    """The key of an index that has as many dimensions as x, and the index."""
+    where = np.atleast_1d(_integers(index, f"{name}(): Expected dtype int32/int64 for index"))
+    if where.size and where.ndim != x.ndim:
+        raise RuntimeError(f"Index tensor must have the same number of dimensions as {role} tensor")
+    if not where.size:
+        return (), where
+    _inside(where, x.shape[dim], dim)
+    return key_along(dim, where), where
+
+
+# --- gather ------------------------------------------------------------------------------------------------------
+
+
+def _sparse_gather_rule(g: Any, key: tuple, x_shape: tuple) -> Any:
+    """The gradients at the places they come from, as a sparse tensor, one for each index."""
+    from reference_engine.sparse.operators import make_coo
+
+    places = np.stack([k.reshape(-1) for k in np.broadcast_arrays(*key)])
+    return make_coo(g.reshape(-1), indices=places, shape=x_shape, coalesced=False)
 
 
 gather_key = linear(
     "gather", lambda x, *, key: np.asarray(x[key]), lambda g, key, x_shape: add_at(g, key=key, shape=x_shape)
 )
+gather_sparsely = linear("gather", lambda x, *, key: np.asarray(x[key]), _sparse_gather_rule)
 
 
 @both
-def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Elements along a dimension at the indices given. Source: torch.gather."""
-    return _gather(input, dim, index)
+    d = axis(dim, input._array.ndim)
+    x = as_vector(input)
+    key, where = _along(x._array, d, index, "gather", "input")
+    if not where.size:
+        return index_copy_out(x.reshape(-1), key=(np.zeros(index._array.shape, np.int64),))
+    shape = x._array.shape
+    if any(n > m for k, (n, m) in enumerate(zip(where.shape, shape, strict=True)) if k != d):
+        at = next(k for k in range(len(shape)) if k != d and where.shape[k] > shape[k])
+        raise RuntimeError(f"Size does not match at dimension {at} "
+                           f"expected index {list(where.shape)} to be no larger than self {list(shape)} apart from dimension "
+                           f"{d}")  # fmt: skip
+    result = (gather_sparsely if sparse_grad else gather_key)(x, key=key)
+    return as_it_was(result, index)
 
 
 @both
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """Elements along a dimension; indices broadcast. Source: torch.take_along_dim."""
+    """Elements along a dimension; input and indices broadcast in the others. Source: torch.take_along_dim."""
+    if indices._array.dtype != np.int64:
+        raise RuntimeError("torch.take_along_dim(): dtype of indices should be Long but got "
+                           f"{dtypes.type_name(indices.dtype)}")  # fmt: skip
     if dim is None:
-        return _gather(input.reshape(-1), 0, indices.reshape(-1))
-    return _gather(input, dim, indices)
-
-
-@both
-def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Whole slices along a dimension. Source: torch.index_select."""
-    d = axis(dim, input._array.ndim)
-    return _index_select(input, key=_key(d, np.atleast_1d(np.array(index._array))))
+        return gather(input.reshape(-1), 0, indices.reshape(-1))
+    x, i = input._array, indices._array
+    if x.ndim != i.ndim:
+        raise RuntimeError("torch.take_along_dim(): input and indices should have the same number of dimensions, but got "
+                           f"{x.ndim} dimensions for input, and {i.ndim} dimensions for indices")  # fmt: skip
+    d = axis(dim, x.ndim)
+    common = np.broadcast_shapes(*[(*s[:d], 1, *s[d + 1 :]) for s in (x.shape, i.shape)])
+    sizes = [(*common[:d], s[d], *common[d + 1 :]) for s in (x.shape, i.shape)]
+    return gather(input.expand(sizes[0]), d, wrap(np.where(i < 0, i + x.shape[d], i)).expand(sizes[1]))
 
 
 _index_select = linear(
@@ -52,133 +120,200 @@ _index_select = linear(
 )
 
 
-def _scatter_parts(input: Tensor, dim: int, index: Tensor, src: Any) -> tuple[tuple, Any]:
+@both
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Whole slices along a dimension. Source: torch.index_select."""
     d = axis(dim, input._array.ndim)
-    key = key_along(d, np.array(index._array))
-    if isinstance(src, Tensor):
-        src = src[tuple(slice(n) for n in index._array.shape)]
-    else:
-        src = wrap(np.full(index._array.shape, src, input._array.dtype))
-    return key, src
+    if index._array.ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    where = np.atleast_1d(_integers(index, "index_select(): Expected dtype int32 or int64 for index"))
+    x = as_vector(input)
+    if where.size and (where.min() < 0 or where.max() >= x._array.shape[d]):
+        raise IndexError("index out of range in self")
+    result = _index_select(x, key=_key(d, where))
+    return as_it_was(result, input)
 
+
+@both
+def take(input: Tensor, index: Tensor) -> Tensor:
+    """Elements by their number in C order. Source: torch.take."""
+    return index_copy_out(input.reshape(-1), key=(_numbers(input, index, "take(): Expected a long tensor for index"),))
+
+
+def _numbers(input: Tensor, index: Tensor, message: str) -> np.ndarray:
+    numbers, size = _integers(index, message), input._array.size
+    outside = numbers[(numbers < -size) | (numbers >= size)]
+    if outside.size:
+        raise IndexError(f"out of range: tried to access index {outside.flat[0]} on a tensor of {size} elements.")
+    return numbers
+
+
+# --- scatter -----------------------------------------------------------------------------------------------------
 
 _scatter_op = general("scatter", _index_put_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
                       inputs=("x", "v"), saved_names=("self", "src"))  # fmt: skip
 
 
+def _leading(v: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What of a source is used: as much as the index is large."""
+    return v[tuple(slice(n) for n in shape)] if v.ndim else v
+
+
+def _scatter_forward(x: np.ndarray, v: np.ndarray, *, key: Any, accumulate: bool, used: tuple) -> np.ndarray:
+    return _index_put_forward(x, _leading(v, used), key=key, accumulate=accumulate)
+
+
+# The rule is documented for sources of the index's shape only: a larger one gets a gradient of the wrong shape.
+_scatter_src = general("scatter", _scatter_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
+                       inputs=("x", "v"), saved_names=("self", "src"))  # fmt: skip
+_scatter_add = general("scatter_add", _scatter_forward, lambda g: g, lambda g, key: index_copy_out(g, key=key),
+                       inputs=("x", "v"), saved_names=("self", "src"))  # fmt: skip
+
+
+def scatter_key(input: Tensor, dim: int, index: Tensor, src: Any, name: str) -> tuple[Tensor, Tensor, tuple, tuple]:
+    """input, src, the key of the places, and the shape of what is written; RuntimeError where they do not fit."""
+    d = axis(dim, input._array.ndim)
+    x = as_vector(input)
+    key, where = _along(x._array, d, index, name, "self")
+    if not isinstance(src, Tensor):
+        return x, wrap(np.full(where.shape, src, x._array.dtype)), key, where.shape
+    src = as_vector(src)
+    if src.dtype is not input.dtype:
+        raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
+    if where.size:
+        pairs = zip(where.shape, x._array.shape, src._array.shape, strict=True)
+        if any((n > m and k != d) or n > s for k, (n, m, s) in enumerate(pairs)):
+            raise RuntimeError(f"Expected index {list(where.shape)} to be no larger than self {list(x.shape)} apart from "
+                               f"dimension {d} and to be no larger size than src {list(src.shape)}")  # fmt: skip
+    return x, src, key, where.shape
+
+
+def _scattered(op: Any, input: Tensor, dim: int, index: Tensor, src: Any, name: str, **options: Any) -> Tensor:
+    x, source, key, used = scatter_key(input, dim, index, src, name)
+    if 0 in used:
+        return input.clone()
+    result = op(x, source, key=key, used=used, **options)
+    return as_it_was(result, input)
+
+
+def _reduced(x: np.ndarray, v: np.ndarray, *, key: Any, used: tuple, multiply: bool) -> np.ndarray:
+    result = np.array(x)
+    (np.multiply if multiply else np.add).at(result, key, _leading(v, used))
+    return result
+
+
+_scatter_reducing = unrecorded("scatter", _reduced, ("x", "v"))
+
+
 @both
-def scatter(input: Tensor, dim: int, index: Tensor, src: Any) -> Tensor:
-    """Elements at the indices replaced by src. Source: torch.scatter."""
-    key, source = _scatter_parts(input, dim, index, src)
-    return _scatter_op(input, source, key=key, accumulate=False)
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
+            reduce: str | None = None) -> Tensor:  # fmt: skip
+    """Elements at the indices replaced by src; added or multiplied with `reduce`, then without a derivative.
+
+    Source: torch.scatter.
+    """
+    source = value if src is None else src
+    if reduce is None:
+        return _scattered(_scatter_src, input, dim, index, source, "scatter", accumulate=False)
+    if reduce not in ("add", "multiply"):
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    if isinstance(source, Tensor):
+        warnings.warn("The reduce argument of torch.scatter with Tensor src is deprecated and will be removed in a future "
+                      "PyTorch release. Use torch.scatter_reduce instead for more reduction options.", UserWarning,
+                      stacklevel=2)  # fmt: skip
+    return _scattered(_scatter_reducing, input, dim, index, source, "scatter", multiply=reduce == "multiply")
 
 
 @both
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """src added at the indices. Source: torch.scatter_add."""
-    key, source = _scatter_parts(input, dim, index, src)
-    return _scatter_op(input, source, key=key, accumulate=True)
+    return _scattered(_scatter_add, input, dim, index, src, "scatter", accumulate=True)
+
+
+# --- whole slices ------------------------------------------------------------------------------------------------
+
+
+def slices_key(input: Tensor, dim: int, index: Tensor, name: str, error: type[Exception] = RuntimeError,
+               prefix: str = "") -> tuple[int, np.ndarray]:  # fmt: skip
+    """The dimension and the vector of indices along it."""
+    d = axis(dim, input._array.ndim)
+    where = np.atleast_1d(_integers(index, f"{name}(): Expected dtype int32/int64 for index"))
+    if where.ndim > 1:
+        raise IndexError(f"{name}(): Index is supposed to be a vector")
+    _inside(where, as_vector(input)._array.shape[d], d, error, prefix)
+    return d, where
+
+
+def _slices(input: Tensor, source: Tensor, d: int, where: np.ndarray, accumulate: bool) -> Tensor:
+    result = _scatter_op(as_vector(input), as_vector(source), key=_key(d, where), accumulate=accumulate)
+    return as_it_was(result, input)
 
 
 @both
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Slices of source added at the indices. Source: torch.index_add."""
-    d = axis(dim, input._array.ndim)
-    return _scatter_op(
-        input, source * alpha if alpha != 1 else source, key=_key(d, np.array(index._array)), accumulate=True
-    )
+    d, where = slices_key(input, dim, index, "index_add")
+    if as_vector(source)._array.shape[d] != len(where):
+        raise RuntimeError(f"index_add_(): Number of indices ({len(where)}) should be equal to source.size(dim): "
+                           f"({as_vector(source)._array.shape[d]}), for dim: {d}")  # fmt: skip
+    return _slices(input, source * alpha if alpha != 1 else source, d, where, True)
 
 
 @both
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Slices replaced by those of source. Source: torch.index_copy."""
-    d = axis(dim, input._array.ndim)
-    return _scatter_op(input, source, key=_key(d, np.array(index._array)), accumulate=False)
+    d, where = slices_key(input, dim, index, "index_copy_", IndexError, "index_copy_(): ")
+    if as_vector(source)._array.shape[d] != len(where):
+        raise IndexError(f"index_copy_(): Number of indices ({len(where)}) should be equal to source.size(dim) "
+                         f"({as_vector(source)._array.shape[d]})")  # fmt: skip
+    return _slices(input, source, d, where, False)
 
 
 @both
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """Slices filled with one value. Source: torch.index_fill."""
     d = axis(dim, input._array.ndim)
-    value = value if isinstance(value, Tensor) else wrap(np.asarray(value, input._array.dtype))
-    return _scatter_op(input, value, key=_key(d, np.array(index._array)), accumulate=False)
+    where = np.atleast_1d(_integers(index, "index_fill_(): Expected dtype int64 for index."))
+    size = as_vector(input)._array.shape[d]
+    outside = where[(where < -size) | (where >= size)]
+    if outside.size:
+        raise IndexError(f"index {outside.flat[0]} is out of bounds for dimension {d} with size {size}")
+    mask = np.zeros(as_vector(input)._array.shape, bool)
+    mask[_key(d, where)] = True
+    return fill_op(input, value_of(value, input, "index_fill_"), mask=mask.reshape(input._array.shape))
+
+
+# --- by number, by several indices -------------------------------------------------------------------------------
 
 
 @both
-def take(input: Tensor, index: Tensor) -> Tensor:
-    """Elements by their number in C order. Source: torch.take."""
-    return index_copy_out(input.reshape(-1), key=(np.array(index._array),))
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """Elements, by their number in C order, replaced by those of source or added to. Source: torch.Tensor.put_."""
+    numbers = _numbers(input, index, "put_(): Expected a long tensor for index").reshape(-1)
+    if source._array.size != numbers.size:
+        raise IndexError("put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+                         f"{source._array.size}, index.numel() = {numbers.size}")  # fmt: skip
+    changed = index_put(input.reshape(-1), source.reshape(-1), key=(numbers,), accumulate=accumulate)
+    return reshape_copy(changed, shape=input._array.shape)
 
 
-@both
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """`value` where the mask holds. Source: torch.masked_fill."""
-    from reference_engine.ops.elementwise import where
-
-    value = value if isinstance(value, Tensor) else wrap(np.asarray(value, input._array.dtype))
-    return where(mask, value, input)
+def put_at(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """input with input[indices] = values, or += with accumulate. Source: torch.Tensor.index_put_."""
+    key = _checked(input, [slice(None) if i is None else i for i in indices])
+    return index_put(input, values, key=key, accumulate=accumulate)
 
 
-@both
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
-    """The elements where the mask holds, in one dimension. Source: torch.masked_select."""
-    return index_copy_out(input, key=(np.array(np.broadcast_to(mask._array, input._array.shape)),))
-
-
-def _nonzero(x: np.ndarray) -> np.ndarray:
-    return np.stack(np.nonzero(x), -1) if x.ndim else np.zeros((int(bool(x)), 0), np.int64)
-
-
-@both
-def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """Indices of the elements that are not 0. Source: torch.nonzero."""
-    indices = wrap(_nonzero(input._array))
-    return tuple(indices.unbind(1)) if as_tuple else indices
-
-
-def _diagonal_transpose(g: Any, offset: int, dim1: int, dim2: int, x_shape: tuple) -> Any:
-    positions = np.diagonal(np.arange(int(np.prod(x_shape))).reshape(x_shape), offset, dim1, dim2)
-    return put_positions(g, positions=positions, shape=x_shape)
-
-
-def _diagonal(x: np.ndarray, *, offset: int, dim1: int, dim2: int) -> np.ndarray:
-    view = np.diagonal(x, offset, dim1, dim2)
-    view.flags.writeable = x.flags.writeable  # NumPy gives it read-only
-    return view
-
-
-diagonal_view = linear("diagonal", _diagonal, _diagonal_transpose, view=True)
-
-
-@both
-def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """A view of a diagonal, as the last dimension. Source: torch.diagonal."""
-    n = input._array.ndim
-    return diagonal_view(input, offset=offset, dim1=axis(dim1, n), dim2=axis(dim2, n))
-
-
-@both
-def diag(input: Tensor, diagonal: int = 0) -> Tensor:
-    """The diagonal of a matrix, or a matrix with this diagonal. Source: torch.diag."""
-    if input._array.ndim == 2:
-        return diagonal_view(input, offset=diagonal, dim1=0, dim2=1).clone()
-    n = input._array.shape[0] + abs(diagonal)
-    positions = np.diagonal(np.arange(n * n).reshape(n, n), diagonal)
-    return put_positions(input, positions=positions, shape=(n, n))
-
-
-@both
-def diag_embed(input: Tensor, offset: int = 0) -> Tensor:
-    """The last dimension as the diagonal of matrices. Source: torch.diag_embed."""
-    n = input._array.shape[-1] + abs(offset)
-    shape = (*input._array.shape[:-1], n, n)
-    positions = np.diagonal(np.arange(int(np.prod(shape))).reshape(shape), offset, -2, -1)
-    return put_positions(input, positions=positions, shape=shape)
+registry.publish("index_put", put_at)
 
 
 registry.publish(
     "isin", constant("isin", lambda elements, test_elements: np.isin(elements, test_elements)), method=False
 )
 
-for _fn in (index_copy, index_fill):
-    registry.publish(f"{_fn.__name__}_", in_place(_fn, f"{_fn.__name__}_"), module=False)
+
+def _in_place_forms(*functions: Callable) -> None:
+    for fn in functions:
+        registry.publish(f"{fn.__name__}_", in_place(fn, f"{fn.__name__}_"), module=False)
+
+
+_in_place_forms(index_copy, index_fill, put, scatter, scatter_add, index_add)

@@ -1,0 +1,260 @@
+"""Reductions at indices: scatter_reduce, index_reduce, and reductions of consecutive segments.
+
+Every element of the source belongs to one place of the input. With include_self the input's element takes part in its
+place's reduction; without it, it stays only where no source element arrives. With n elements at a place:
+
+    sum     g to each                          prod       g times the product of the others, exact with zeros
+    mean    g / n to each                      amax, amin g shared evenly by those that are equal to the result
+
+An element of the input that does not take part is documented to get gradient 0; equal to the extreme it still counts
+among those that share, as on torch. Source: torch.Tensor.scatter_reduce_, torch.Tensor.index_reduce_.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from reference_engine.ops import registry
+from reference_engine.ops.inplace import in_place
+from reference_engine.ops.kinds import general
+from reference_engine.ops.masking import masked
+from reference_engine.ops.positions import put_positions, take_positions
+from reference_engine.ops.reductions import product_of_others
+from reference_engine.ops.registry import both, function
+from reference_engine.ops.scatter import _leading, as_it_was, as_vector, scatter_key, slices_key
+from reference_engine.ops.shapes import mismatch, reshape_copy, reshape_to
+from reference_engine.state import warn_once
+from reference_engine.tensor import Tensor, wrap
+
+ADDING: dict[str, Any] = {"sum": np.add, "mean": np.add, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
+REDUCTIONS = tuple(ADDING)
+
+
+def _identity(reduce: str, dtype: np.dtype) -> Any:
+    """What changes nothing in a reduction."""
+    if reduce in ("amax", "amin"):
+        sign = -1 if reduce == "amax" else 1
+        if dtype.kind == "f":
+            return dtype.type(sign * np.inf)
+        limits = (False, True) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        return dtype.type(limits[sign > 0])
+    return dtype.type(1 if reduce == "prod" else 0)
+
+
+def _takes_part(shape: tuple, places: np.ndarray, include_self: bool) -> np.ndarray:
+    """Which elements of the input take part."""
+    part = np.ones(int(np.prod(shape)), bool)
+    if not include_self:
+        part[places.ravel()] = False
+    return part.reshape(shape)
+
+
+def _counts(shape: tuple, places: np.ndarray, include_self: bool) -> np.ndarray:
+    """How many elements each place reduces."""
+    arrived = np.bincount(places.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+    return arrived + _takes_part(shape, places, include_self)
+
+
+def _forward(x: np.ndarray, v: np.ndarray, *, places: np.ndarray, reduce: str, include_self: bool) -> np.ndarray:
+    part = _takes_part(x.shape, places, include_self)
+    result = np.where(part, x, _identity(reduce, x.dtype)).reshape(-1)
+    ADDING[reduce].at(result, places.ravel(), _leading(v, places.shape).ravel())
+    result = result.reshape(x.shape)
+    if reduce != "mean":
+        return result
+    counts = _counts(x.shape, places, include_self)
+    return (result / counts if x.dtype.kind in "fc" else result // counts).astype(x.dtype)
+
+
+def _array(x: Any) -> np.ndarray:
+    return x._array if isinstance(x, Tensor) else x
+
+
+def _constant(values: np.ndarray, like: Any) -> Any:
+    return wrap(values) if isinstance(like, Tensor) else values
+
+
+def _over_counts(g: Any, places: np.ndarray, include_self: bool) -> Any:
+    counts = _counts(g.shape, places, include_self).astype(_array(g).real.dtype)
+    return g / _constant(counts, g)
+
+
+def _ties(g: Any, x: Any, v: Any, y: Any, places: np.ndarray) -> tuple:
+    """g over the number of elements equal to the extreme, and which these are in the input and in the source."""
+    mine = _array(x) == _array(y)
+    at_places = _array(y).reshape(-1)[places]
+    if at_places.shape != v.shape:
+        raise mismatch(at_places.shape, v.shape)
+    theirs = _array(v) == at_places
+    count = mine + np.bincount(places.ravel(), theirs.ravel(), mine.size).reshape(mine.shape)
+    return g / _constant(np.maximum(count, 1).astype(_array(g).dtype), g), mine, theirs
+
+
+def _others(x: Any, v: Any, places: np.ndarray, include_self: bool) -> tuple:
+    """Per place a row of its factors, padded with ones; for each factor the product of the others, and where each element
+    of the source stands in it.
+    """
+    if v.shape != places.shape:
+        raise mismatch(places.shape, v.shape)
+    flat = places.ravel()
+    order = np.argsort(flat, kind="stable")
+    rank = np.empty(flat.size, np.int64)
+    rank[order] = np.arange(flat.size) - np.searchsorted(flat[order], flat[order])
+    width = 2 + int(rank.max(initial=0))
+    part = _takes_part(x.shape, places, include_self)
+    count = part.size
+    cells = (flat * width + 1 + rank).reshape(places.shape)
+    ones = np.ones((count, width), _array(x).dtype)
+    ones.reshape(-1)[cells.ravel()] = 0
+    ones[part.ravel(), 0] = 0
+    own = put_positions(masked(x, part), positions=(np.arange(count) * width).reshape(part.shape), shape=(count, width))
+    factors = own + put_positions(v, positions=cells, shape=(count, width)) + _constant(ones, x)
+    return product_of_others(factors, (1,)), cells, width
+
+
+def _rule_self(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, reduce: str, include_self: bool) -> Any:
+    part = _takes_part(g.shape, places, include_self)
+    if reduce == "prod":
+        others, _, width = _others(x, v, places, include_self)
+        first = take_positions(others, positions=np.arange(part.size) * width)
+        return masked(g * reshape_to(first, part.shape), part)
+    if reduce in ("amax", "amin"):
+        share, mine, _ = _ties(g, x, v, y, places)
+        return masked(share, mine & part)
+    return masked(_over_counts(g, places, include_self) if reduce == "mean" else g, part)
+
+
+def _rule_source(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, reduce: str, include_self: bool) -> Any:
+    if reduce == "prod":
+        others, cells, _ = _others(x, v, places, include_self)
+        return take_positions(g, positions=places) * take_positions(others, positions=cells)
+    if reduce in ("amax", "amin"):
+        share, _, theirs = _ties(g, x, v, y, places)
+        return masked(take_positions(share, positions=places), theirs)
+    return take_positions(_over_counts(g, places, include_self) if reduce == "mean" else g, positions=places)
+
+
+# Sums and means need no values of their inputs; the others do.
+_options: dict[str, Any] = {"inputs": ("x", "v"), "saved_names": ("self", "src")}
+
+
+def _linear_self(g: Any, places: np.ndarray, reduce: str, include_self: bool) -> Any:
+    return _rule_self(g, None, None, None, places, reduce, include_self)
+
+
+def _linear_source(g: Any, places: np.ndarray, reduce: str, include_self: bool) -> Any:
+    return _rule_source(g, None, None, None, places, reduce, include_self)
+
+
+scatter_sums = general("scatter_reduce", _forward, _linear_self, _linear_source, **_options)
+scatter_rest = general("scatter_reduce", _forward, _rule_self, _rule_source, **_options)
+index_sums = general("index_reduce", _forward, _linear_self, _linear_source, **_options)
+index_rest = general("index_reduce", _forward, _rule_self, _rule_source, **_options)
+
+
+def _places(shape: tuple, key: Any) -> np.ndarray:
+    return np.arange(int(np.prod(shape))).reshape(shape)[key]
+
+
+@both
+def scatter_reduce(
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """src reduced into the places that the index names. Source: torch.scatter_reduce."""
+    if reduce not in REDUCTIONS:
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    x, source, key, used = scatter_key(input, dim, index, src, "scatter")
+    if 0 in used:
+        return input.clone()
+    op = scatter_sums if reduce in ("sum", "mean") else scatter_rest
+    result = op(x, source, places=_places(x._array.shape, key), reduce=reduce, include_self=include_self)
+    return as_it_was(result, input)
+
+
+@both
+def index_reduce(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
+) -> Tensor:
+    """Slices of source reduced into those of input that the index names. Source: torch.Tensor.index_reduce_."""
+    if reduce not in REDUCTIONS[1:]:
+        raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    warn_once("index_reduce", "index_reduce() is in beta and the API may change at any time.")
+    d, where = slices_key(input, dim, index, "index_reduce")
+    x, v = as_vector(input), as_vector(source)
+    if v._array.shape[d] != len(where):
+        raise RuntimeError(f"index_reduce_(): Number of indices ({len(where)}) should be equal to source.size(dim): "
+                           f"({v._array.shape[d]}), for dim: {d}")  # fmt: skip
+    places = _places(x._array.shape, (*(slice(None),) * d, where))
+    op = index_sums if reduce == "mean" else index_rest
+    result = op(x, v, places=places, reduce=reduce, include_self=include_self)
+    return as_it_was(result, input)
+
+
+for _fn in (scatter_reduce, index_reduce):
+    registry.publish(f"{_fn.__name__}_", in_place(_fn, f"{_fn.__name__}_"), module=False)
+
+
+# --- consecutive segments ----------------------------------------------------------------------------------------
+
+EMPTY = {"sum": 0.0, "mean": float("nan"), "prod": 1.0, "max": float("-inf"), "min": float("inf")}
+
+
+def _segments(lengths: Tensor | None, offsets: Tensor | None, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Begin and end of each segment, per row of the leading dimensions."""
+    if offsets is not None:
+        bounds = offsets._array
+        return bounds[..., :-1], bounds[..., 1:]
+    if lengths is None:
+        raise RuntimeError("segment_reduce(): Either lengths or offsets must be defined.")
+    ends = np.cumsum(lengths._array, -1)
+    return ends - lengths._array, ends
+
+
+@function
+def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
+                   offsets: Tensor | None = None, axis: int = 0, unsafe: bool = False, initial: Any = None) -> Tensor:  # fmt: skip
+    """Consecutive segments along an axis, each reduced to one element; an empty one gives `initial`, else what the
+    reduction gives of nothing. Source: torch.segment_reduce.
+    """
+    if reduce not in EMPTY:
+        raise RuntimeError(f"unsupported reduction given! {reduce}")
+    begins, ends = _segments(lengths, offsets, axis)
+    axis %= max(data._array.ndim, 1)
+    if axis != begins.ndim - 1:
+        raise RuntimeError(f"segment_reduce(): Expected axis to be the last dimension of lengths but got {axis}.")
+    if not unsafe and lengths is not None and (lengths._array < 0).any():
+        raise RuntimeError("lengths contains negative value!")
+    if not unsafe and begins.size and (ends[..., -1] != data._array.shape[axis]).any():
+        raise RuntimeError(
+            "segment_reduce(): Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when !unsafe."
+        )
+    rows = [_row(data[at], begins[at], ends[at], reduce, initial) for at in np.ndindex(*begins.shape[:-1])]
+    stack = registry.functions["stack"]
+    return reshape_copy(stack(rows), shape=(*begins.shape, *data._array.shape[axis + 1 :]))
+
+
+def _row(data: Tensor, begins: np.ndarray, ends: np.ndarray, reduce: str, initial: Any) -> Tensor:
+    parts = [_segment(data[int(a) : int(b)], reduce, initial) for a, b in zip(begins, ends, strict=True)]
+    return registry.functions["stack"](parts) if parts else data[:0]
+
+
+def _segment(part: Tensor, reduce: str, initial: Any) -> Tensor:
+    """One segment; `initial` takes part in every reduction but counts for no element of a mean."""
+    start = EMPTY[reduce] if initial is None else initial
+    size = part._array.shape[0]
+    if size == 0:
+        return part.sum(0) * 0 + start
+    if reduce in ("max", "min"):
+        most: Callable = registry.functions["amax" if reduce == "max" else "amin"]
+        limit = part[:1].detach() * 0 + start
+        return most(registry.functions["cat"]([part, limit]), 0)
+    if reduce == "prod":
+        return part.prod(0) * start
+    total = part.sum(0) + (0 if initial is None else start)
+    return total / size if reduce == "mean" else total
+
+
+registry.publish("_segment_reduce", segment_reduce, method=False)
