@@ -8,7 +8,10 @@ import msgspec
 
 
 class Given(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Drawn data: made once by NumPy's Philox generator and handed to every engine bit for bit."""
+    """Drawn data: made once by NumPy's Philox generator and handed to every engine bit for bit.
+
+    The distribution "literal" is written data: `data` has the elements in C order, complex numbers as text.
+    """
 
     name: str
     distribution: str
@@ -17,6 +20,7 @@ class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     dtype: str = "float32"
     parameters: dict[str, float] = {}
     requires_grad: bool = False
+    data: tuple[bool | int | float | str, ...] = ()
 
 
 class Tolerance(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -52,6 +56,8 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     requires: torch paths read from the program's syntax tree ("tensor", "autograd.grad"), what an engine must spell.
     code: the lowered program, marshalled; `sites` describes its observation sites by number.
     parameters: this case's point in the `with` cross product, by name (already bound into the program's globals).
+    entries: rows of the list of operators that it shows. A case that a table of operators gives has the program that
+    its template makes, in no file: program_line is then where the sample stands.
     """
 
     chapter: str
@@ -66,6 +72,7 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     code: bytes = b""
     sites: tuple[Site, ...] = ()
     covers: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     since: str | None = None
     until: str | None = None

@@ -7,7 +7,7 @@ With `g = numpy.random.Generator(numpy.random.Philox(key=seed))` and everything 
     integers   g.integers(low, high, shape)              high is excluded; low 0, high 10
     bernoulli  g.random(shape) < p                       p 0.5
 
-A complex dtype draws the real parts first, then the imaginary parts.
+A complex dtype draws the real parts first, then the imaginary parts. `literal` data are written, not drawn.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ DTYPES = frozenset({
     "int8", "int16", "int32", "int64", "uint8", "bool",
 })
 # fmt: on
+LITERAL = "literal"
 KEPT = 4096  # arrays of at most so many elements are kept for the next engine
 
 
@@ -40,17 +41,28 @@ def draw(given: Given) -> np.ndarray[Any, Any]:
     """The array of `given`: read-only, in C order. bfloat16, which NumPy lacks, comes as float32 rounded to it."""
     parameters = tuple(sorted(given.parameters.items()))
     make = _kept if math.prod(given.shape) <= KEPT else _draw
-    return make(given.distribution, given.shape, given.seed, given.dtype, parameters)
+    return make(given.distribution, given.shape, given.seed, given.dtype, parameters, given.data)
 
 
-def _draw(distribution: str, shape: tuple[int, ...], seed: int, dtype: str, parameters: Any) -> np.ndarray[Any, Any]:
+def _draw(
+    distribution: str, shape: tuple[int, ...], seed: int, dtype: str, parameters: Any, data: tuple[Any, ...]
+) -> np.ndarray[Any, Any]:
     import numpy as np
 
+    if distribution == LITERAL:
+        return _rounded(np.array([complex(x) if isinstance(x, str) else x for x in data]).reshape(shape), dtype)
     generator = np.random.Generator(np.random.Philox(key=seed))
     settings = {**DEFAULTS[distribution], **dict(parameters)}
     values = np.asarray(_sample(generator, distribution, shape, settings))
     if dtype.startswith("complex"):
         values = values + 1j * np.asarray(_sample(generator, distribution, shape, settings))
+    return _rounded(values, dtype)
+
+
+def _rounded(values: np.ndarray[Any, Any], dtype: str) -> np.ndarray[Any, Any]:
+    """The values in the dtype, read-only."""
+    import numpy as np
+
     if dtype == "bfloat16":
         array = _round_to_bfloat16(values.astype(np.float32))
     else:

@@ -47,6 +47,8 @@ class TorchEngine(TorchLike):
     def read(self, tensor: Any) -> TensorValue:
         if tensor.layout is not torch.strided:
             tensor = tensor.to_dense()
+        elif tensor._is_zerotensor():  # zeros without memory, as derivatives of constant gradients are
+            tensor = tensor.detach().clone()
         name, stored = self._dtypes.get(tensor.dtype) or self._dtype(tensor.dtype)
         shape = tuple(tensor.shape)
         if tensor.numel() > TOLIST_LIMIT:
@@ -58,7 +60,7 @@ class TorchEngine(TorchLike):
 
     def bulk(self, tensor: Any) -> Array:
         # Of a copy: numpy() makes a tensor's own storage impossible to resize for ever after.
-        copy = tensor.detach().to("cpu", copy=True).resolve_conj().resolve_neg()
+        copy = tensor.detach().clone().to("cpu").resolve_conj().resolve_neg()
         if copy.dtype in _NOT_NUMPYS:
             copy = copy.to(torch.complex64 if copy.is_complex() else torch.float32)
         array: Array = copy.numpy()

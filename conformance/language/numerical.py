@@ -37,7 +37,7 @@ class Estimate:
 
     def __init__(self, array: Array, error: float) -> None:
         value = encode(np.asarray(array))
-        self.value = TensorValue(value.dtype, value.shape, value.data, error=error)
+        self.value = TensorValue(value.dtype, value.shape, value.data, error=float(error))
 
 
 class Numerical:
@@ -159,7 +159,7 @@ def numbers(shape: tuple[int, ...], key: int, is_complex: bool) -> Array:
     """The numbers of `direction`."""
     generator = np.random.Generator(np.random.Philox(key=key))
     drawn = 2.0 * generator.random((1 + is_complex, *shape)) - 1.0
-    drawn += 0.5 * np.where(drawn < 0, -1.0, 1.0)
+    drawn = drawn + 0.5 * np.where(drawn < 0, -1.0, 1.0)
     return np.asarray(drawn[0] + 1j * drawn[1]) if is_complex else np.asarray(drawn[0])
 
 
@@ -256,7 +256,7 @@ def _gradient(point: Point, index: int, weights: Sequence[Array]) -> Array:
             for step in (steps[place], steps[place] / 2):
                 move[place] = step * unit
                 slopes.append(_contract(weights, point.difference(index, move)) / (2 * step))
-            found[place] += (4 * slopes[1] - slopes[0]) / 3 * unit
+            found[place] = found[place] + (4 * slopes[1] - slopes[0]) / 3 * unit
         move[place] = 0.0
     return found
 

@@ -37,16 +37,17 @@ def load(patterns: Iterable[str] = (), root: str | Path | None = None) -> Specif
 def _chapters(
     folder: Path, names: list[str], contents: dict[str, bytes]
 ) -> tuple[tuple[Chapter, ...], list[SpecError]]:
-    vocabulary, schema = contents["vocabulary.yaml"], roots.read_bytes(folder / "schema.json")
+    vocabulary = contents["vocabulary.yaml"]
+    schemas = {name: roots.read_bytes(folder / name) for name in {_schema(name) for name in names}}
     where = cache.folder()
-    keys = {name: cache.key(name, contents[name], vocabulary, schema) for name in names}
+    keys = {name: cache.key(name, contents[name], vocabulary, schemas[_schema(name)]) for name in names}
     chapters: list[Chapter] = []
     errors: list[SpecError] = []
     stored = False
     for name in names:
         chapter = cache.get(where, keys[name])
         if chapter is None:
-            chapter = _read(folder, name, contents[name], vocabulary, schema, errors)
+            chapter = _read(folder, name, contents[name], vocabulary, schemas[_schema(name)], errors)
             if chapter is not None:
                 cache.put(where, keys[name], chapter)
                 stored = True
@@ -57,6 +58,11 @@ def _chapters(
     return tuple(chapters), errors
 
 
+def _schema(name: str) -> str:
+    """The schema of a chapter, or of a table of operators."""
+    return f"{roots.OPERATORS}/schema.json" if name.startswith(f"{roots.OPERATORS}/") else "schema.json"
+
+
 def _read(
     folder: Path, name: str, content: bytes, vocabulary: bytes, schema: bytes, errors: list[SpecError]
 ) -> Chapter | None:
@@ -65,10 +71,11 @@ def _read(
 
     from .chapter import Frame, read_chapter
     from .checking import read_vocabulary
+    from .operators import read_table
 
-    frame = Frame(read_vocabulary(vocabulary, "vocabulary.yaml"), schema, folder / "schema.json", lower)
+    frame = Frame(read_vocabulary(vocabulary, "vocabulary.yaml"), schema, folder / _schema(name), lower)
     try:
-        return read_chapter(content, name, frame)
+        return (read_table if name.startswith(f"{roots.OPERATORS}/") else read_chapter)(content, name, frame)
     except SpecErrors as mistakes:
         errors += mistakes.errors
         return None

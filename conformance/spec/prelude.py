@@ -180,10 +180,10 @@ def numerical_vjp(f, inputs, cotangents, elementwise=False, analytic=False):
     inputs, cotangents = [x.detach() for x in inputs], as_list(cotangents)
     found = []
     for x in inputs:
-        gradient = torch.zeros_like(x)
+        gradient = torch.zeros(x.shape, dtype=x.dtype)
         for e in range(x.numel()):
             for unit in (1, 1j) if x.is_complex() else (1,):
-                tangents = [torch.zeros_like(other) for other in inputs]
+                tangents = [torch.zeros(other.shape, dtype=other.dtype) for other in inputs]
                 tangents[len(found)].view(-1)[e] = unit
                 along = as_list(numerical_jvp(f, inputs, tangents))
                 slope = sum((w.detach().conj() * d).real.sum() for w, d in zip(cotangents, along))

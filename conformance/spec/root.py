@@ -10,6 +10,7 @@ from conformance.errors import SpecError, UsageError
 
 VARIABLE = "AUTOGRAD_CONFORMANCE_SPEC"
 NOT_CHAPTERS = {"vocabulary.yaml", "profiles.yaml"}
+PROGRAMS, OPERATORS = "programs", "ops"  # folders of chapters and of tables
 
 
 def find(root: str | Path | None = None) -> Path:
@@ -31,7 +32,7 @@ def find(root: str | Path | None = None) -> Path:
 def files(root: Path) -> tuple[list[str], list[str]]:
     """(chapter files, other files that give the cases their meaning), as sorted paths relative to the root."""
     chapters = [p.name for p in root.glob("*.yaml") if p.name not in NOT_CHAPTERS]
-    chapters += [f"programs/{p.name}" for p in (root / "programs").glob("*.yaml")]
+    chapters += [f"{folder}/{p.name}" for folder in (PROGRAMS, OPERATORS) for p in (root / folder).glob("*.yaml")]
     others = ["vocabulary.yaml", *(n for n in ("VERSION", "profiles.yaml") if (root / n).is_file())]
     return sorted(chapters), others
 

@@ -26,7 +26,8 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir()
-        for name in ("vocabulary.yaml", "schema.json", "VERSION"):
+        (root / "ops").mkdir()
+        for name in ("vocabulary.yaml", "schema.json", "ops/schema.json", "VERSION"):
             shutil.copy(REAL / name, root / name)
 
     def write(self, text: str, name: str = "chapter.yaml") -> Folder:
@@ -47,6 +48,15 @@ class Folder:
         body = "\n".join(f"  {line}" if line else "" for line in "\n".join(lines).split("\n"))
         body = body.replace("\n      assert True", "\n    assert True")
         return self.write(f"chapter: chapter\ntitle: A chapter\nbehaviours:\n-{body[1:]}\n")
+
+    def table(self, operator: str, sample: str = "x: [1.0, 2.0]") -> Folder:
+        """A table of one operator, keys from line 4, with one sample `a`, whose keys stand in the last lines."""
+        lines = textwrap.dedent(operator).strip("\n").split("\n") if operator else []
+        present = {line.partition(":")[0] for line in lines}
+        lines += [f"{k}: {v}" for k, v in {"op": "exp", "claim": "It is so."}.items() if k not in present]
+        lines += ["samples:", "- id: a", *(f"  {line}" for line in textwrap.dedent(sample).strip("\n").split("\n"))]
+        body = "\n".join(f"  {line}" if line else "" for line in lines)
+        return self.write(f"family: table\ntitle: A table\noperators:\n-{body[1:]}\n", "ops/table.yaml")
 
     def load(self, *patterns: str):
         return load(patterns, root=self.root)

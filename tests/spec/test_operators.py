@@ -1,0 +1,185 @@
+"""Tables of operators: the cases that samples give, their programs, and mistakes with their place."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from conformance.drawing import draw
+from conformance.engines import load as load_engine
+from conformance.language import execute
+from conformance.spec import load
+from conformance.spec.standalone import standalone
+
+from .conftest import REAL, Folder
+
+SMOOTH = ["value", "vjp", "jvp", "double", "float32"]
+
+
+def checks(folder: Folder) -> list[str]:
+    return [case.id.partition(",")[2][:-1] for case in folder.load().cases]
+
+
+@pytest.mark.parametrize(
+    ("operator", "sample", "expected"),
+    [
+        ("", "x: [1.0]", SMOOTH),
+        ("complex: true", "x: [1.0]", [*SMOOTH, "complex"]),
+        ("orders: 1", "x: [1.0]", ["value", "vjp", "jvp", "float32"]),
+        ("orders: 0", "x: [1.0]", ["value", "float32"]),
+        ("forward: false", "x: [1.0]", ["value", "vjp", "double", "float32"]),
+        ("dtypes: [float16, bfloat16]", "x: [1.0]", ["value", "vjp", "jvp", "double", "float16", "bfloat16"]),
+        ("", "x: {data: [1], dtype: int64}", ["value", "float32"]),
+        ("", "x: [true]", ["value", "float32"]),
+        ("", "x: [1.0]\nkind: kink\ngradient: {x: [0.0]}", ["value", "gradient"]),
+        ("", "x: [1.0]\nkind: singular", ["value"]),
+        ("", "x: [1.0]\nonly: [vjp]", ["vjp"]),
+        ("checks: {jvp: {left_out: because}}", "x: [1.0]", ["value", "vjp", "double", "float32"]),
+        ("", "x: [1.0]\nchecks: {jvp: {left_out: because}}", ["value", "vjp", "double", "float32"]),
+    ],
+)
+def test_which_checks_a_sample_gets(folder: Folder, operator: str, sample: str, expected: list[str]) -> None:
+    """What an operator and a sample say decides which checks are made."""
+    assert checks(folder.table(operator, sample)) == expected
+
+
+def test_a_case_knows_where_it_comes_from(folder: Folder) -> None:
+    """Name, place, claim, source and the operator's entries."""
+    case = folder.table("op: exp\nclaim: It grows.\nentries: [exp, expm1]").load("ops.table/exp[a,vjp]").cases[0]
+    assert (case.chapter, case.id, case.file, case.line) == ("ops.table", "exp[a,vjp]", "ops/table.yaml", 8)
+    assert (case.source, case.entries) == ("torch.exp", ("exp", "expm1"))
+    assert case.requires == ("exp",)
+    value = folder.load("ops.table/exp[a,value]").cases[0]
+    assert value.claim == "It grows."
+    assert case.claim == "Backward through torch.exp agrees with the numerical derivative of its forward."
+    assert len(folder.load("ops.table/exp").cases) == 5
+
+
+def test_what_is_said_of_one_check(folder: Folder) -> None:
+    """Tolerance, departure and the like: what stands nearest to the check holds."""
+    folder.table(
+        "pending: operator\nchecks: {vjp: {note: one}, jvp: {pending: check}}",
+        "x: [1.0]\ntorch_departs: here\nchecks: {vjp: {tolerance: {reason: wide, rtol: 0.5}}}",
+    )
+    cases = {case.id: case for case in folder.load().cases}
+    vjp, jvp = cases["exp[a,vjp]"], cases["exp[a,jvp]"]
+    assert (vjp.pending, vjp.note, vjp.torch_departs, vjp.tolerance.rtol) == ("operator", "one", "here", 0.5)
+    assert (jvp.pending, jvp.note, jvp.torch_departs, jvp.tolerance) == ("check", None, "here", None)
+
+
+PROGRAM = """\
+x = x.mT.requires_grad_()
+
+def f(x, y):
+    out = x + y
+    result = torch.sort(out)
+    return result.values
+
+result = f(x, y)
+cotangent = direction(result)
+result.backward(cotangent)
+expected_x, expected_y = numerical_vjp(f, [x, y], cotangent)
+assert x.grad.dtype == x.dtype
+assert y.grad.dtype == y.dtype
+assert x.grad == expected_x
+assert y.grad == expected_y
+"""
+
+
+def test_a_program_reads_as_a_person_would_write_it(folder: Folder) -> None:
+    """Layout, a call of several lines, outputs by name, two inputs."""
+    folder.table(
+        "op: sort\noutputs: [values]\ncall: |\n  out = x + y\n  torch.sort(out)",
+        "x: {data: [[1.0, 4.0], [2.0, 7.0]], layout: transposed}\n"
+        "y: {distribution: normal, shape: [], seed: 1}\nonly: [vjp]",
+    )
+    (case,) = folder.load().cases
+    assert case.program == PROGRAM
+
+
+@pytest.mark.parametrize("layout", ["", "layout: transposed", "layout: strided"])
+def test_data_are_what_the_table_says(folder: Folder, layout: str) -> None:
+    """Whatever the layout, a literal has its shape and elements; drawn data have their shape."""
+    folder.table(
+        "call: x + y\nchecks: {value: {note: here}}",
+        f"x: {{data: [[1.0, 2.0, 3.0], [4.0, 5.0, .inf]], {layout}}}\n"
+        f"y: {{distribution: normal, shape: [2, 3], seed: 1, {layout}}}\nonly: [value]",
+    )
+    end = execute(folder.load().cases[0], load_engine("reference"))
+    assert end.error is None
+    x, y = end.state["x"], end.state["y"]
+    assert np.frombuffer(x.data).tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, np.inf]
+    assert y.shape == (2, 3)
+
+
+def test_complex_and_real_data(folder: Folder) -> None:
+    """In the check `complex` floating data are complex128; a `real` one stays real."""
+    folder.table("call: x * y\ncomplex: true", "x: ['1+2j', 3]\ny: {data: [1.0, 2.0], real: true}\nonly: [complex]")
+    x, y = folder.load().cases[0].given
+    assert (draw(x).tolist(), x.dtype, y.dtype) == ([1 + 2j, 3], "complex128", "float64")
+
+
+@pytest.mark.parametrize(
+    ("operator", "sample", "message"),
+    [
+        ("op: expp", "x: [1.0]", "ops/table.yaml:4:7: torch.expp is not in the vocabulary (did you mean"),
+        ("call: torch.exp(x) + z", "x: [1.0]", "ops/table.yaml:4:24: unknown name 'z'"),
+        ("call: |\n  y = x\n  torch.expp(y)", "x: [1.0]", "ops/table.yaml:6:5: torch.expp is not in the"),
+        ("call: y = torch.exp(x)", "x: [1.0]", "ops/table.yaml:4:9: the last line of a call is an expression"),
+        ("call: torch.exp(x)", "x: [1.0]\ny: [1.0]", "ops/table.yaml:10:5: 'y' is never used"),
+        ("", "x: [[1.0], [1.0, 2.0]]", "ops/table.yaml:8:8: 'x' is no regular nested list"),
+        ("", "x: [one]", "ops/table.yaml:8:8: 'x' holds 'one', which is no number"),
+        ("", "x: {distribution: normal, shape: [2]}", "ops/table.yaml:8:8: "),
+        ("", "x: {distribution: normal, shape: [2], seed: 1, low: 2}", "normal takes mean and std, not low"),
+        ("", "x: {data: [1.0], layout: transposed}", "'x' has 1 dimensions; this layout needs 2"),
+        ("", "f: [1.0]", "ops/table.yaml:8:5: 'f' keeps its meaning and is no name for a datum"),
+        ("", "x: [1.0]\nkind: kinky", "ops/table.yaml:9:11: \"kinky\" is no valid 'kind' (did you mean"),
+        ("", "x: [1.0]\nkind: kink", "ops/table.yaml:9:11: a kink has the documented gradient"),
+        ("", "x: [1.0]\ngradient: {y: [1.0]}", "ops/table.yaml:9:16: 'y' has no gradient here"),
+        ("", "x: [1.0]\nonly: [complex]", "ops/table.yaml:9:11: the check 'complex' does not apply here"),
+        ("differentiable: [y]", "x: [1.0]", "ops/table.yaml:4:19: 'y' is no floating datum"),
+        ("orders: 3", "x: [1.0]", "ops/table.yaml:4:11: 3 is no valid 'orders' (one of 0, 1, 2)"),
+        ("elementwize: true", "x: [1.0]", "unknown key 'elementwize' (did you mean elementwise?)"),
+        ("value: torch.sin(q)", "x: [1.0]", "ops/table.yaml:4:20: unknown name 'q'"),
+    ],
+)
+def test_mistakes_have_their_place(folder: Folder, operator: str, sample: str, message: str) -> None:
+    """What is wrong in a table is said where it stands, with what would be right."""
+    found = folder.table(operator, sample).mistakes()
+    assert any(message in mistake for mistake in found), found
+
+
+def test_names_are_unique(folder: Folder) -> None:
+    """Operators in a family, samples in an operator; a family is named as its file."""
+    entry = "- {op: exp, claim: It grows., samples: [{id: a, x: 1.0}, {id: a, x: 2.0}]}\n"
+    folder.write(f"family: other\ntitle: T\noperators:\n{entry}{entry}", "ops/table.yaml")
+    found = "\n".join(folder.mistakes())
+    assert "the family 'other' is in a file named 'table'" in found
+    assert "the operator 'exp' is here twice (first at 4:8; give it an `id`)" in found
+    assert "the sample 'a' is here twice" in found
+
+
+CASES = [case for case in load(root=REAL).cases if case.chapter.startswith("ops.")]
+ONE_OF_EACH = [next(group) for _, group in itertools.groupby(sorted(CASES, key=lambda c: (c.chapter, c.id.split(",")[-1])),
+                                                             key=lambda c: (c.chapter, c.id.split(",")[-1]))]  # fmt: skip
+
+
+def test_scripts_run_on_plain_torch() -> None:
+    """The standalone script of one case for each family and check runs, and says OK."""
+    pytest.importorskip("torch")
+    kept = [case for case in ONE_OF_EACH if case.torch_departs is None]
+    text = "\n".join(f"exec({standalone(case)!r}, {{}})" for case in kept)
+    done = subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stderr, done.stdout.split()) == ("", ["OK"] * len(kept))
+
+
+def test_scripts_notice_a_wrong_derivative() -> None:
+    """A script whose gradient is 0.1 per cent off stops."""
+    case = next(case for case in CASES if case.id == "exp[plain,vjp]")
+    wrong = standalone(case).replace("assert same(x.grad, expected)", "assert same(x.grad * 1.001, expected)")
+    done = subprocess.run([sys.executable, "-"], input=wrong, capture_output=True, text=True, timeout=120, check=False)
+    assert "AssertionError" in done.stderr
