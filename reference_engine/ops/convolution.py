@@ -79,6 +79,11 @@ def _padding_pairs(padding: Any, n: int, kernel: tuple, stride: tuple, dilation:
 
 def make_geometry(w: Tensor, n: int, stride: Any, padding: Any, dilation: Any, groups: int) -> Geometry:
     """The checked options of a convolution with n spatial dimensions."""
+    if w._array.ndim < 3:
+        raise RuntimeError("weight should have at least three dimensions")
+    if w._array.ndim != n + 2:
+        raise RuntimeError(f"Expected {w._array.ndim}-dimensional input for {w._array.ndim}-dimensional weight "
+                           f"{list(w._array.shape)}, but got {n + 2}-dimensional input instead")  # fmt: skip
     strides, dilations = per_dimension(stride, n, "stride"), per_dimension(dilation, n, "dilation")
     if groups <= 0:
         raise RuntimeError("non-positive groups is not supported")
@@ -107,7 +112,10 @@ def _check_types(x: Tensor, w: Tensor, b: Tensor | None) -> None:
 
 def _check_shapes(x: Tensor, w: Tensor, b: Tensor | None, groups: int, transposed: bool) -> None:
     shape, size = list(x._array.shape), list(w._array.shape)
-    if size[0] % groups or size[0] < groups:
+    if size[0] < groups:
+        raise RuntimeError(f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight "
+                           f"of size {size} instead")  # fmt: skip
+    if size[0] % groups:
         raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got "
                            f"weight of size [{size}] instead")  # fmt: skip
     wanted = size[0] if transposed else size[1] * groups
@@ -122,14 +130,18 @@ def _check_shapes(x: Tensor, w: Tensor, b: Tensor | None, groups: int, transpose
                            f"bias of size {list(b._array.shape)} instead")  # fmt: skip
 
 
+def batched_by(ndim: int, x: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """Runs on a batch of `ndim` dimensions; an input without batch dimension is a batch of one."""
+    if x._array.ndim == ndim:
+        return run(x)
+    return registry.functions["squeeze"](run(registry.functions["unsqueeze"](x, 0)), 0)
+
+
 def _batched(x: Tensor, n: int, name: str, run: Callable[[Tensor], Tensor]) -> Tensor:
-    """Runs on a batch; an input without batch dimension is a batch of one."""
-    if x._array.ndim == n + 1:
-        return registry.functions["squeeze"](run(registry.functions["unsqueeze"](x, 0)), 0)
-    if x._array.ndim != n + 2:
+    if x._array.ndim not in (n + 1, n + 2):
         raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: "
                            f"{list(x._array.shape)}")  # fmt: skip
-    return run(x)
+    return batched_by(n + 2, x, run)
 
 
 def _conv(n: int) -> Callable:

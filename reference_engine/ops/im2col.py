@@ -80,6 +80,17 @@ def inner(size: tuple[int, ...], geometry: Geometry) -> tuple:
     return (..., *(slice(lo, lo + n) for n, (lo, _) in zip(size, geometry.padding, strict=True)))
 
 
+def added(cols: np.ndarray, geometry: Geometry, size: tuple[int, ...]) -> np.ndarray:
+    """The transpose of columns: what the kernel positions (C, *K, B, *positions) saw, added up where it lies (C, B, *S)."""
+    n = len(size)
+    kernel, out = cols.shape[1 : n + 1], cols.shape[n + 2 :]
+    sizes = tuple(m + lo + hi for m, (lo, hi) in zip(size, geometry.padding, strict=True))
+    padded = np.zeros((cols.shape[0], cols.shape[n + 1], *sizes), cols.dtype)
+    for index, window in geometry.windows(kernel, out):
+        padded[window] += cols[index]
+    return padded[inner(size, geometry)]
+
+
 def _sample_bytes(x: np.ndarray, kernel: tuple[int, ...], out: tuple[int, ...], channels: int) -> int:
     return channels * math.prod(kernel) * math.prod(out) * x.dtype.itemsize
 
@@ -115,7 +126,6 @@ def transpose(a: np.ndarray, w: np.ndarray, b: np.ndarray | None, *, geometry: G
     kernel, out, groups = w.shape[2:], a.shape[2:], geometry.groups
     channels = w.shape[1] * groups
     transposed = _matrices(w, groups).swapaxes(1, 2)
-    sizes = tuple(n + lo + hi for n, (lo, hi) in zip(size, geometry.padding, strict=True))
     x = np.empty((a.shape[0], channels, *size), a.dtype)
     for part in blocks(a.shape[0], _sample_bytes(a, kernel, out, channels)):
         block = a[part]
@@ -123,11 +133,7 @@ def transpose(a: np.ndarray, w: np.ndarray, b: np.ndarray | None, *, geometry: G
         if geometry.trivial(kernel, size, out):
             x[part] = cols.reshape(channels, block.shape[0], *size).swapaxes(0, 1)
             continue
-        cols = cols.reshape(channels, *kernel, block.shape[0], *out)
-        padded = np.zeros((channels, block.shape[0], *sizes), a.dtype)
-        for index, window in geometry.windows(kernel, out):
-            padded[window] += cols[index]
-        x[part] = padded[inner(size, geometry)].swapaxes(0, 1)
+        x[part] = added(cols.reshape(channels, *kernel, block.shape[0], *out), geometry, size).swapaxes(0, 1)
     if b is not None:
         x += b.reshape(-1, *(1,) * len(size))
     return x

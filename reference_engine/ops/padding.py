@@ -12,6 +12,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
+from reference_engine.ops.second_order import backward_of
 from reference_engine.tensor import Tensor
 
 
@@ -48,17 +49,24 @@ def _taken(x: np.ndarray, *, sources: tuple[np.ndarray, ...]) -> np.ndarray:
     return x
 
 
+spread = linear("spread_border", _spread, lambda g, sources, size: taken(g, sources=sources), inputs=("g",))
+taken = linear("circular_pad", _taken,
+               lambda g, sources, x_shape: spread(g, sources=sources, size=x_shape[len(x_shape) - len(sources) :]),
+               node="CircularPadBackward0", saved_names=("self",))  # fmt: skip
+
+
 def _taking(name: str, node: str) -> Any:
-    return linear(name, _taken,
-                  lambda g, sources, x_shape: spread(g, sources=sources, size=x_shape[len(x_shape) - len(sources) :]),
-                  node=node, saved_names=("self",))  # fmt: skip
+    forward = linear(name, _taken, lambda g, x, sources: back(g, x, sources=sources), node=f"{node}0",
+                     saved_names=("self",))  # fmt: skip
+    back = backward_of(f"{name}_backward",
+                       lambda g, x, *, sources: _spread(g, sources=sources, size=x.shape[x.ndim - len(sources) :]),
+                       lambda g, sources: forward(g, sources=sources), f"{node}Backward0")  # fmt: skip
+    return forward
 
 
-spread = linear("spread_border", _spread, lambda g, sources: taken(g, sources=sources), inputs=("g",))
-taken = _taking("circular_pad", "CircularPadBackward0")
 own_elements = {
-    **{("reflect", n): _taking(f"reflection_pad{n}d", f"ReflectionPad{n}DBackward0") for n in (1, 2, 3)},
-    **{("replicate", n): _taking(f"replication_pad{n}d", f"ReplicationPad{n}DBackward0") for n in (1, 2, 3)},
+    **{("reflect", n): _taking(f"reflection_pad{n}d", f"ReflectionPad{n}DBackward") for n in (1, 2, 3)},
+    **{("replicate", n): _taking(f"replication_pad{n}d", f"ReplicationPad{n}DBackward") for n in (1, 2, 3)},
     **{("circular", n): taken for n in (1, 2, 3)},
 }
 
@@ -68,8 +76,9 @@ def _source(mode: str, size: int, lo: int, hi: int) -> np.ndarray:
     index = np.arange(-lo, size + hi)
     if mode == "replicate":
         return np.clip(index, 0, size - 1)
-    if mode == "circular":
-        return index % size
+    if mode == "circular":  # what negative padding leaves is repeated
+        first, left = max(-lo, 0), size + min(lo, 0) + min(hi, 0)
+        return first + (index - first) % left
     period = max(2 * (size - 1), 1)
     index = np.abs(index) % period
     return np.where(index >= size, period - index, index)
@@ -82,6 +91,16 @@ def _check_border(mode: str, x: Tensor, dim: int, lo: int, hi: int) -> None:
                            f"({lo}, {hi}) at dimension {dim} of input {list(x._array.shape)}")  # fmt: skip
     if mode == "circular" and max(lo, hi) > size:
         raise RuntimeError("Padding value causes wrapping around more than once.")
+    if size + lo + hi <= 0:
+        raise RuntimeError(f"input ({'DHW'[dim - x._array.ndim]}: {size}) is too small. Calculated output "
+                           f"{'DHW'[dim - x._array.ndim]}: {size + lo + hi}")  # fmt: skip
+
+
+UNSUPPORTED = """Padding size {} is not supported for {}D input tensor.
+Supported combinations for non-constant padding:
+  - 2D or 3D input: padding size = 2 (pads last dimension)
+  - 3D or 4D input: padding size = 4 (pads last 2 dimensions)
+  - 4D or 5D input: padding size = 6 (pads last 3 dimensions)"""
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -99,13 +118,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
                            f"length {len(amounts)} and input of dimension {ndim}")  # fmt: skip
     if mode == "constant":
         filled = ((0, 0),) * (ndim - len(pairs)) + tuple(pairs)
+        if any(n + lo + hi < 0 for n, (lo, hi) in zip(input._array.shape, filled, strict=True)):
+            raise RuntimeError("narrow(): length must be non-negative.")
         return constant_pad(input, pairs=filled, value=0 if value is None else value)
-    if value not in (None, 0):
-        raise ValueError(f"Padding mode '{mode}' doesn't take in value argument")
-    if (mode, len(pairs)) not in own_elements or ndim - len(pairs) not in (1, 2):
-        if mode in ("reflect", "replicate", "circular"):
-            raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+    if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    if value not in (None, 0):
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if (mode, len(pairs)) not in own_elements or ndim - len(pairs) not in (1, 2):
+        raise NotImplementedError(UNSUPPORTED.format(len(amounts), ndim))
     sources = []
     for i, (lo, hi) in enumerate(pairs):
         dim = ndim - len(pairs) + i
