@@ -6,6 +6,7 @@ is 0").
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from reference_engine.ops import registry
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.elementwise_kind import elementwise
 from reference_engine.ops.kinds import general
-from reference_engine.ops.masking import masked
 from reference_engine.ops.shapes import axis
-from reference_engine.tensor import Tensor
+from reference_engine.random import numpy_generator
+from reference_engine.tensor import Tensor, wrap
 
 
 def exp(x: Any) -> Any:
@@ -56,27 +57,27 @@ silu         = elementwise("silu",         lambda x: x / (1 + np.exp(-x)), "sigm
 # fmt: on
 
 
+def _implied(name: str, x: Tensor) -> int:
+    """The dimension that is meant where none is given, which warns."""
+    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an "
+                  "argument.", UserWarning, stacklevel=3)  # fmt: skip
+    return 0 if x._array.ndim in (0, 1, 3) else 1
+
+
 def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """exp(x) / sum exp(x) along a dimension. Source: torch.softmax."""
     x = input if dtype is None else input.to(dtype)
-    return softmax_op(x, dim=axis(-1 if dim is None else dim, x._array.ndim))
+    return softmax_op(x, dim=axis(_implied("softmax", x) if dim is None else dim, x._array.ndim))
 
 
 def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """log of softmax, computed stably. Source: torch.log_softmax."""
     x = input if dtype is None else input.to(dtype)
-    return log_softmax_op(x, dim=axis(-1 if dim is None else dim, x._array.ndim))
+    return log_softmax_op(x, dim=axis(_implied("log_softmax", x) if dim is None else dim, x._array.ndim))
 
 
 registry.publish("softmax", softmax)
 registry.publish("log_softmax", log_softmax)
-
-
-leaky = general("leaky_relu", lambda x, *, negative_slope: np.where(x > 0, x, x * x.dtype.type(negative_slope)),
-                lambda g, x, negative_slope: masked(g, x > 0) + masked(g * negative_slope, ~(x > 0)),
-                inputs=("x",), saved_names=("self",))  # fmt: skip
-hardtanh_op = general("hardtanh", lambda x, *, low, high: np.clip(x, low, high),
-                      lambda g, x, low, high: masked(g, ~((x <= low) | (x >= high))), inputs=("x",), saved_names=("self",))  # fmt: skip
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -98,8 +99,34 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half times the sigmoid of the second. Source: torch.nn.functional.glu."""
-    a, b = input.chunk(2, dim)
-    return a * b.sigmoid()
+    shape = input._array.shape
+    if not shape:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    along = axis(dim, len(shape))
+    if shape[along] % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {along} is size {shape[along]}")
+    half = shape[along] // 2
+    return input.narrow(along, 0, half) * input.narrow(along, half, half).sigmoid()
+
+
+straight_through = general("straight_through", lambda soft, *, hard: hard, lambda g: g)
+
+
+def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
+    """softmax of logits with Gumbel noise, divided by tau; hard: the one-hot of its largest, with its gradient.
+
+    Source: torch.nn.functional.gumbel_softmax.
+    """
+    x = logits._array
+    noise = -np.log(numpy_generator().standard_exponential(x.shape)).astype(x.dtype)
+    soft = softmax((logits + wrap(noise)) / tau, dim)
+    if not hard:
+        return soft
+    along = axis(dim, x.ndim)
+    largest = np.expand_dims(soft._array.argmax(along), along)
+    one_hot = np.zeros_like(x)
+    np.put_along_axis(one_hot, largest, 1, along)
+    return straight_through(soft, hard=one_hot)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:

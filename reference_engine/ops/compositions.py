@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from reference_engine.ops import activations, registry
+from reference_engine.ops import activations, gates, registry
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.inplace import overwrite
 from reference_engine.tape.views import check_inplace
@@ -33,17 +33,19 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, negative_slope * x below. Source: torch.nn.functional.leaky_relu."""
-    return applied(activations.leaky, input, inplace, negative_slope=negative_slope)
+    return applied(gates.leaky_op, input, inplace, negative_slope=negative_slope)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """Clipped to [min_val, max_val]; derivative 0 at the bounds. Source: torch.nn.functional.hardtanh."""
-    return applied(activations.hardtanh_op, input, inplace, low=min_val, high=max_val)
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    return applied(gates.hardtanh_op, input, inplace, low=min_val, high=max_val)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Clipped to [0, 6]. Source: torch.nn.functional.relu6."""
-    return applied(activations.hardtanh_op, input, inplace, low=0.0, high=6.0)
+    return applied(gates.hardtanh_op, input, inplace, low=0.0, high=6.0)
 
 
 def _elu(x: Tensor, alpha: float) -> Tensor:
@@ -83,17 +85,17 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x above the threshold, `value` elsewhere. Source: torch.nn.functional.threshold."""
-    return applied(lambda x: where(x._array > threshold, x, value), input, inplace)
+    return applied(gates.threshold_op, input, inplace, threshold=threshold, value=value)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """A line clipped to [0, 1]; derivative 0 at the corners. Source: torch.nn.functional.hardsigmoid."""
-    return applied(lambda x: activations.hardtanh_op(x, low=-3.0, high=3.0) / 6 + 0.5, input, inplace)
+    return applied(lambda x: gates.hardtanh_op(x, low=-3.0, high=3.0) / 6 + 0.5, input, inplace)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x). Source: torch.nn.functional.hardswish."""
-    return applied(lambda x: x * (activations.hardtanh_op(x, low=-3.0, high=3.0) + 3) / 6, input, inplace)
+    return applied(lambda x: x * (gates.hardtanh_op(x, low=-3.0, high=3.0) + 3) / 6, input, inplace)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -106,27 +108,17 @@ def tanhshrink(input: Tensor) -> Tensor:
     return input - f["tanh"](input)
 
 
-def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """x moved towards 0 by lambd, 0 within it. Source: torch.nn.functional.softshrink."""
-    x = input._array
-    return where(x > lambd, input - lambd, where(x < -lambd, input + lambd, input * 0))
-
-
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
-    """0 within lambd, x beyond. Source: torch.nn.functional.hardshrink."""
-    return where((input._array >= -lambd) & (input._array <= lambd), input * 0, input)
-
-
 def softmin(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
     """softmax(-x). Source: torch.nn.functional.softmin."""
     return activations.softmax(-input, dim, dtype=dtype)
 
 
-def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """x above 0, weight * x elsewhere, a weight per channel. Source: torch.nn.functional.prelu."""
-    if weight.numel() > 1:
-        weight = weight.reshape([-1 if i == 1 else 1 for i in range(max(input.ndim, 2))])
-    return where(input._array > 0, input, weight * input)
+def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+          inplace: bool = False) -> Tensor:  # fmt: skip
+    """x above 0, slope * x below: a drawn slope in training, else the mean. Source: torch.nn.functional.rrelu."""
+    if lower > upper:
+        raise RuntimeError(f"Lower bound should be less than or equal to the upper bound: {lower} > {upper}")
+    return applied(gates.rrelu_op, input, inplace, slope=gates.drawn_slopes(input, lower, upper, training))
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -147,8 +139,7 @@ def _named_in_place(function: Callable) -> Callable:
 
 
 elu_, leaky_relu_, hardtanh_, threshold_ = map(_named_in_place, (elu, leaky_relu, hardtanh, threshold))
-celu_, selu_ = map(_named_in_place, (celu, selu))
+celu_, selu_, rrelu_ = map(_named_in_place, (celu, selu, rrelu))
 
-for _function in (celu, celu_, selu, selu_, threshold, threshold_, hardshrink, bilinear):
+for _function in (celu, celu_, selu, selu_, threshold, threshold_, rrelu, rrelu_, bilinear):
     registry.publish(_function.__name__, _function, method=False)
-registry.publish("prelu", prelu)
