@@ -11,7 +11,7 @@ from .conftest import REAL, Folder
 
 # Chapters of which every row is shown. One that is being written joins when it is done.
 COMPLETE = {
-    "accumulation", "anomaly", "autograd_grad", "backward", "broadcasting", "checkpoint", "control_flow",
+    "accumulation", "anomaly", "autograd_grad", "backward", "broadcasting", "checkpoint", "complex", "control_flow",
     "custom_function", "detach", "dtype", "forward_ad", "functional", "grad_fn", "grad_modes", "higher_order", "hooks", "inplace",
     "layout", "leaves", "node_hooks", "nondifferentiable", "retain_graph", "saved_tensors", "threads", "views",
     "worked_examples",
