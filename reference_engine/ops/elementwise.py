@@ -93,7 +93,7 @@ atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x *
 sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
 erf        = elementwise("erf",             like(special.erf),     "1.1283791670955126 * exp(-(x * x))", numeric="float")
 erfc       = elementwise("erfc",            like(special.erfc),    "-1.1283791670955126 * exp(-(x * x))", numeric="float")
-relu       = elementwise("relu",            _relu,                 "masked(g, ~(y <= 0))")
+relu       = elementwise("relu",            _relu,                 "unless(g, y <= 0)")
 floor      = elementwise("floor",           np.floor,              "0")
 ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
@@ -333,9 +333,9 @@ def _unit(x: Any) -> Any:
 
 
 @both
-def abs(input: Tensor) -> Tensor:
+def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The absolute value; its gradient at 0 is 0. Source: torch.abs."""
-    return _abs(input)
+    return _into(_abs(input), out, "abs")
 
 
 def sgn(input: Tensor) -> Tensor:

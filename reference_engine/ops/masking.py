@@ -26,6 +26,12 @@ def _masked(g: Any, mask: Any) -> Any:
     return np.where(mask, g, np.zeros((), g.dtype))
 
 
+def _unless(g: Any, mask: Any) -> Any:
+    if type(g) is not np.ndarray:
+        return g.dtype.type(0) if mask else g
+    return _masked(g, ~mask) if g.size > LARGE else np.where(mask, 0, g)
+
+
 _masked_op = linear("masked", lambda x, *, mask: _masked(x, mask), lambda g, mask: masked(g, mask),
                     node="WhereBackward0")  # fmt: skip
 
@@ -35,6 +41,11 @@ def masked(g: Any, mask: Any) -> Any:
     if not isinstance(g, Tensor):
         return _masked(g, mask)
     return _masked_op(g, mask=mask._array if isinstance(mask, Tensor) else np.asarray(mask))
+
+
+def unless(g: Any, mask: Any) -> Any:
+    """0 where the mask holds, g elsewhere."""
+    return masked(g, ~mask) if isinstance(g, Tensor) else _unless(g, mask)
 
 
 def nil(g: Any) -> Any:
@@ -50,5 +61,6 @@ def halved(g: Any, mask: Any) -> Any:
 
 
 registry.word("masked", _masked, masked)
+registry.word("unless", _unless, unless)
 registry.word("nil", nil, nil)
 registry.word("halved", halved, halved)
