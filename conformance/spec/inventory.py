@@ -6,9 +6,11 @@ A row is `id: source` in spec/inventory/<chapter>.yaml. A case shows the row of 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from conformance.case import Case
 from conformance.errors import Place, SpecError, SpecErrors
 
 from . import root as roots
@@ -52,8 +54,12 @@ def rows(root: Path) -> tuple[Row, ...]:
 
 def shown(specification: Specification) -> frozenset[str]:
     """The names of rows that the cases show: their own (without `[...]`) and those that they cover."""
-    own = {case.name.partition("[")[0] for case in specification.cases}
-    return frozenset(own.union(*(case.covers for case in specification.cases)))
+    return shown_by(specification.cases)
+
+
+def shown_by(cases: Iterable[Case]) -> frozenset[str]:
+    """The names of rows that some cases show."""
+    return frozenset(name for case in cases for name in (case.name.partition("[")[0], *case.covers))
 
 
 def without_case(specification: Specification) -> tuple[Row, ...]:
@@ -62,14 +68,30 @@ def without_case(specification: Specification) -> tuple[Row, ...]:
     return tuple(row for row in rows(specification.root) if row.name not in covered)
 
 
-def coverage(specification: Specification) -> dict[str, tuple[int, int]]:
-    """By chapter of the inventory: (rows that a case shows, rows)."""
+@dataclass
+class Coverage:
+    """A chapter's rows, how many a case shows, the ids that none shows, and those shown on a GPU only."""
+
+    rows: int = 0
+    covered: int = 0
+    uncovered: list[str] = field(default_factory=list)
+    gpu_only: list[str] = field(default_factory=list)
+
+
+def coverage(specification: Specification) -> dict[str, Coverage]:
+    """What the cases show of each chapter of the inventory."""
     covered = shown(specification)
-    counts: dict[str, tuple[int, int]] = {}
+    anywhere = shown_by(case for case in specification.cases if case.device != "cuda")
+    found: dict[str, Coverage] = {}
     for row in rows(specification.root):
-        done, total = counts.get(row.chapter, (0, 0))
-        counts[row.chapter] = (done + (row.name in covered), total + 1)
-    return counts
+        chapter = found.setdefault(row.chapter, Coverage())
+        chapter.rows += 1
+        chapter.covered += row.name in covered
+        if row.name not in covered:
+            chapter.uncovered.append(row.id)
+        elif row.name not in anywhere:
+            chapter.gpu_only.append(row.id)
+    return found
 
 
 def unknown_covers(specification: Specification) -> tuple[SpecError, ...]:

@@ -36,7 +36,15 @@ def test_rows_have_their_source(small: Folder) -> None:
 def test_rows_without_a_case(small: Folder) -> None:
     """A case shows the row of its own name, points of `with` included, and those that it covers."""
     assert [row.name for row in inventory.without_case(small.load())] == ["chapter/c", "other/a"]
-    assert inventory.coverage(small.load()) == {"chapter": (2, 3), "other": (1, 2)}
+    assert inventory.coverage(small.load()) == {
+        "chapter": inventory.Coverage(3, 2, ["c"]), "other": inventory.Coverage(2, 1, ["a"]),
+    }  # fmt: skip
+
+
+def test_rows_that_need_a_gpu(small: Folder) -> None:
+    """Rows that only cases for CUDA show are counted apart."""
+    small.behaviour("id: a\ncovers: [b]\ndevice: cuda")
+    assert inventory.coverage(small.load())["chapter"] == inventory.Coverage(3, 2, ["c"], ["a", "b"])
 
 
 def test_unknown_covers(folder: Folder) -> None:

@@ -13,6 +13,7 @@ from conformance.drawing import draw
 from conformance.engines import load as load_engine
 from conformance.language import execute
 from conformance.spec import load
+from conformance.spec.operators import entries
 from conformance.spec.standalone import standalone
 
 from .conftest import REAL, Folder
@@ -161,6 +162,12 @@ def test_names_are_unique(folder: Folder) -> None:
     assert "the family 'other' is in a file named 'table'" in found
     assert "the operator 'exp' is here twice (first at 4:8; give it an `id`)" in found
     assert "the sample 'a' is here twice" in found
+
+
+def test_tables_fit_the_list_of_operators() -> None:
+    """Every entry that a table shows is a row of the list, in this family, and not left out."""
+    assert [str(mistake) for mistake in entries.mistakes(load(root=REAL))] == []
+    assert len(entries.entries(REAL)) == 547
 
 
 CASES = [case for case in load(root=REAL).cases if case.chapter.startswith("ops.")]

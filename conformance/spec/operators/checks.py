@@ -63,8 +63,16 @@ class Checks:
         for key in ("only", "checks"):
             for check in self.sample.get(key, ()):
                 if check not in every:
-                    yield key, f"the check '{check}' does not apply here", near(check, every) or f"one of {', '.join(every)}"
+                    yield (
+                        key,
+                        f"the check '{check}' does not apply here",
+                        near(check, every) or f"one of {', '.join(every)}",
+                    )
         if self.kind == "kink" and self.orders and "gradient" not in self.sample:
-            yield "kind", "a kink has the documented gradient", "gradient: {x: [...]} where every output has the cotangent 1"
+            yield (
+                "kind",
+                "a kink has the documented gradient",
+                "gradient: {x: [...]} where every output has the cotangent 1",
+            )
         if not self.made():
             yield "id", "no check is made of this sample", None

@@ -155,7 +155,9 @@ def jvp(subject: Subject) -> list[str]:
     names = subject.differentiable
     detached = ", ".join(f"{name}.detach()" for name in names)
     sums = " + ".join(f"({name}.grad * tangent[{i}]).sum()" for i, name in enumerate(names))
-    pushed = "sum((c * p).sum() for c, p in zip(cotangent, pushed))" if subject.several else "(cotangent * pushed).sum()"
+    pushed = (
+        "sum((c * p).sum() for c, p in zip(cotangent, pushed))" if subject.several else "(cotangent * pushed).sum()"
+    )
     return [
         *laid_out(subject),
         *function(subject, names),
