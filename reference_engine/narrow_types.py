@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine.dtypes import ALIASES, COMPLEX, FLOATING, PARTS, Narrow, dtype, float16
+from reference_engine.memory import kinds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,6 +59,8 @@ ALIASES.update(bfloat16=bfloat16, chalf=complex32)
 
 def narrowed(result: Any, target: Narrow | None) -> Any:
     """A result of an operator rounded to the narrow type it is marked with, or that its inputs have (`target`)."""
+    if type(result) in kinds:
+        return result
     array = np.asarray(result)
     kind, mark = array.dtype.kind, array.dtype.metadata
     wanted: dtype | None = target

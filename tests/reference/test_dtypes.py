@@ -120,3 +120,10 @@ def test_autocast_is_of_the_thread_and_nests():
     assert torch.autocast("cpu")(product)().dtype is torch.bfloat16
     with pytest.raises(RuntimeError, match="unsupported autocast device_type"):
         torch.autocast("cuda")
+
+
+def test_narrow_types_leave_masked_tensors_alone():
+    """Results that no NumPy array holds are not rounded as one, once a narrow type is in use."""
+    torch.ones(1, dtype=torch.bfloat16)
+    y = torch.masked.as_masked_tensor(torch.tensor([1.0, float("nan")]), torch.tensor([True, False]))
+    assert y.sum().to_tensor(0.0).item() == 1.0
