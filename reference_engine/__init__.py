@@ -86,6 +86,7 @@ from reference_engine.random import (
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -67,8 +68,10 @@ def _array_of(data: Any, dtype: Any) -> np.ndarray:
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     if dtype is not None:
         wanted = dtypes.as_dtype(dtype).numpy
-    elif isinstance(data, np.generic) or (isinstance(data, (list, tuple)) and _holds_typed(data)):
+    elif isinstance(data, np.generic):
         wanted = array.dtype
+    elif isinstance(data, (list, tuple)) and _holds_typed(data):
+        wanted = functools.reduce(dtypes.promote_types, _types_in(data)).numpy
     elif array.dtype.kind == "f":
         wanted = dtypes.get_default_dtype().numpy
     elif array.dtype.kind == "c":
@@ -84,6 +87,15 @@ def _holds_typed(data: Any) -> bool:
     while isinstance(data, (list, tuple)) and data:
         data = data[0]
     return isinstance(data, (Tensor, np.ndarray, np.generic))
+
+
+def _types_in(data: Any) -> list[Any]:
+    """The types of the elements of nested sequences, those of Python's numbers included."""
+    if isinstance(data, (list, tuple)):
+        return [found for part in data for found in _types_in(part)]
+    if isinstance(data, Tensor):
+        return [data.dtype]
+    return [dtypes.of_numpy(data.dtype) if isinstance(data, (np.ndarray, np.generic)) else dtypes.of_number(data)]
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,

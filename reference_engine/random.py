@@ -151,6 +151,13 @@ def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, 
     return rand(*input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
+def randint_like(input: Tensor, low: int, high: Any = None, *, dtype: Any = None, requires_grad: bool = False,
+                 **_: Any) -> Tensor:  # fmt: skip
+    """Integers in [low, high) in another tensor's shape and type. Source: torch.randint_like."""
+    low, high = (0, low) if high is None else (low, high)
+    return randint(low, high, input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
 def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """Standard normal in another tensor's shape. Source: torch.randn_like."""
     return randn(*input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)

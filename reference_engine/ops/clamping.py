@@ -14,21 +14,22 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import maximum, minimum, scalar_like
+from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.inplace import in_place
-from reference_engine.ops.kinds import general
+from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.registry import both
 from reference_engine.tensor import Tensor
 
 
 @both
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Tensor | None = None) -> Tensor:
     """Bounded below and above; gradient passes where input lies strictly within. Source: torch.clamp."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
-        return _clamp_tensors(input, min, max)
-    return _clamp(input, low=min, high=max)
+        return _into(_clamp_tensors(input, min, max), out, "clamp")
+    return _into(_clamp(input, low=min, high=max), out, "clamp")
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
@@ -52,10 +53,29 @@ def _clamp_tensors(input: Tensor, low: Any, high: Any) -> Tensor:
     return bounded
 
 
-_clamp = general("clamp", _clamp_forward, lambda g, x, low, high: masked(g, _inside(x, low, high)), inputs=("x",),
-                 saved_names=("self",))  # fmt: skip
+def _of_numbers(name: str, node: str) -> Operator:
+    return general(name, _clamp_forward, lambda g, x, low, high: masked(g, _inside(x, low, high)), inputs=("x",),
+                   saved_names=("self",), node=node)  # fmt: skip
+
+
+_clamp = _of_numbers("clamp", "ClampBackward1")
+_clamp_min = _of_numbers("clamp_min", "ClampMinBackward0")
+_clamp_max = _of_numbers("clamp_max", "ClampMaxBackward0")
+
+
+@both
+def clamp_min(input: Tensor, min: Any, *, out: Tensor | None = None) -> Tensor:
+    """Bounded below. Source: torch.clamp_min."""
+    bounded = clamp(input, min=min) if isinstance(min, Tensor) else _clamp_min(input, low=min, high=None)
+    return _into(bounded, out, "clamp_min")
+
+
+@both
+def clamp_max(input: Tensor, max: Any, *, out: Tensor | None = None) -> Tensor:
+    """Bounded above. Source: torch.clamp_max."""
+    bounded = clamp(input, max=max) if isinstance(max, Tensor) else _clamp_max(input, low=None, high=max)
+    return _into(bounded, out, "clamp_max")
+
 
 registry.publish("clamp_", in_place(clamp, "clamp_"))
 registry.publish("clip", clamp)
-registry.publish("clamp_min", lambda input, min: clamp(input, min=min))
-registry.publish("clamp_max", lambda input, max: clamp(input, max=max))

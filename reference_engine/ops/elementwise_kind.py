@@ -304,7 +304,7 @@ def _unary(op: Elementwise) -> Any:
                 return result
         if not isinstance(input, Tensor) and isinstance(input, NUMBERS):
             raise _input_error(op.name, "input", input)
-        return _into(long(input), out)
+        return _into(long(input), out, op.name)
 
     return call
 
@@ -366,7 +366,7 @@ def _binary(op: Elementwise) -> Any:
                 else:
                     node.role, node.saved = LIGHT, ()
                 return result
-        return _into(_of_numbers(op, long(input, other), input, other), out)
+        return _into(_of_numbers(op, long(input, other), input, other), out, op.name)
 
     return call
 
@@ -383,18 +383,18 @@ def _of_numbers(op: Elementwise, result: Any, *inputs: Any) -> Any:
 
 def _ternary(op: Elementwise) -> Any:
     def call(a: Any, b: Any, c: Any, *, out: Any = None) -> Any:
-        return _into(op(a, b, c), out)
+        return _into(op(a, b, c), out, op.name)
 
     return call
 
 
-def _into(result: Any, out: Tensor | None) -> Any:
-    """Writes a result into `out=`, which must not take part in a recorded graph."""
+def _into(result: Any, out: Tensor | None, name: str = "") -> Any:
+    """Writes a result of the operator `name` into `out=`, which must not take part in a recorded graph."""
     if out is None:
         return result
     if state.dual_levels:
         refuse_out(result)
     if state.grad_enabled and (out.requires_grad or result.requires_grad):
-        raise RuntimeError("functions with out=... arguments don't support automatic differentiation, but one of the "
-                           "arguments requires grad.")  # fmt: skip
+        raise RuntimeError(f"{name.strip('_') + '(): ' if name else ''}functions with out=... arguments don't support automatic differentiation, "
+                           "but one of the arguments requires grad.")  # fmt: skip
     return write_out(out, result)

@@ -9,6 +9,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
 from reference_engine.ops.positions import index_copy_out, narrow_to, select_at
 from reference_engine.ops.rearranging import atleast_1d, atleast_2d, atleast_3d
@@ -67,12 +68,13 @@ def _check_cat(parts: list[Tensor], dim: int) -> int:
 
 
 @function
-def cat(tensors: Any, dim: int = 0) -> Tensor:
+def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Joined along an existing dimension. Source: torch.cat."""
     if not len(tensors):
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     parts = _common(tensors)
-    return concatenate(*parts, dim=_check_cat(parts, dim))
+    result = concatenate(*parts, dim=_check_cat(parts, dim))
+    return result if out is None else _into(result, out, "cat")
 
 
 registry.publish("concat", cat, method=False)

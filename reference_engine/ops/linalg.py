@@ -16,7 +16,7 @@ from reference_engine.ops.complex import conjugated
 from reference_engine.ops.kinds import general
 from reference_engine.ops.matmul import mT, product
 from reference_engine.ops.reductions import vector_norm
-from reference_engine.ops.registry import both
+from reference_engine.ops.registry import both, function
 from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor, wrap
 
@@ -230,6 +230,18 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
         raise RuntimeError("linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got "
                            f"{x._array.ndim}D.")  # fmt: skip
     return matrix_norm(x, ord, dim or (0, 1), keepdim)
+
+
+@function
+def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The root of the sum of squares. Source: torch.norm, "fro"."""
+    return vector_norm(input, 2, dim, keepdim)
+
+
+@function
+def nuclear_norm(input: Tensor, dim: tuple[int, int] = (-2, -1), keepdim: bool = False) -> Tensor:
+    """The sum of the singular values. Source: torch.norm, "nuc"."""
+    return matrix_norm(input, "nuc", dim, keepdim)
 
 
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
 from reference_engine.ops.registry import both, function
 from reference_engine.state import state
@@ -78,8 +79,10 @@ C_NAMES = {"float32": "float", "float64": "double", "int64": "long long", "compl
 
 
 @both
-def matmul(input: Tensor, other: Tensor) -> Tensor:
+def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The product of vectors, matrices or batches of matrices. Source: torch.matmul."""
+    if out is not None:
+        return _into(matmul(input, other), out, "matmul")
     if state.autocast is not None:
         input, other = _lowered(input, other)
     _check(input, other)

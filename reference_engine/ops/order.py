@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
+from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import add_at, key_along
@@ -44,15 +45,15 @@ min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axi
 
 
 @both
-def amax(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amax(input: Tensor, dim: Any = (), keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
     """The maximum; ties share the gradient evenly. Source: torch.amax."""
-    return amax_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
+    return _into(amax_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim), out, "amax")
 
 
 @both
-def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def amin(input: Tensor, dim: Any = (), keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
     """The minimum; ties share the gradient evenly. Source: torch.amin."""
-    return amin_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
+    return _into(amin_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim), out, "amin")
 
 
 def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
@@ -63,7 +64,7 @@ def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
     return add_at(g, key=key, shape=x_shape)
 
 
-def picking(name: str, choose: Any) -> Any:
+def picking(name: str, choose: Any, node: str | None = None) -> Any:
     """An operator that returns (values, indices) along a dimension: choose(x, dim, **options) gives the indices."""
 
     def forward(x: np.ndarray, *, dim: int, keepdim: bool, **options: Any) -> tuple:
@@ -77,7 +78,7 @@ def picking(name: str, choose: Any) -> Any:
         return values, indices.astype(np.int64), key
 
     return general(name, forward, _pick, inputs=("x",), outputs=("values", "indices"), aux=("key",),
-                   nondifferentiable=("indices",), saved_names=("self",))  # fmt: skip
+                   nondifferentiable=("indices",), saved_names=("self",), node=node)  # fmt: skip
 
 
 def _nan_first(x: np.ndarray, dim: int, choose: Any) -> np.ndarray:
@@ -89,7 +90,16 @@ def _nan_first(x: np.ndarray, dim: int, choose: Any) -> np.ndarray:
 
 max_dim = picking("max", lambda x, dim: _nan_first(x, dim, np.argmax))
 min_dim = picking("min", lambda x, dim: _nan_first(-x if x.dtype.kind != "b" else ~x, dim, np.argmax))
-median_dim = picking("median", lambda x, dim: np.take(np.argsort(x, dim, kind="stable"), (x.shape[dim] - 1) // 2, dim))
+
+
+def _median_index(x: np.ndarray, dim: int) -> np.ndarray:
+    """The index of the lower median; that of a nan where there is one."""
+    middle = np.take(np.argsort(x, dim, kind="stable"), (x.shape[dim] - 1) // 2, dim)
+    nans = np.isnan(x)
+    return np.where(nans.any(dim), nans.argmax(dim), middle)
+
+
+median_dim = picking("median", _median_index, node="MedianBackward1")
 
 
 class Picked(tuple):
@@ -137,6 +147,8 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _order_forward(x: np.ndarray, *, dim: int, descending: bool, count: int | None) -> tuple:
+    if x.ndim == 0:
+        return np.array(x), np.zeros((), np.int64), (...,)
     if descending:
         flipped = np.flip(np.argsort(np.flip(x, dim), dim, kind="stable"), dim)
         indices = x.shape[dim] - 1 - flipped

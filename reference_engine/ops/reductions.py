@@ -12,6 +12,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import where
+from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import constant, general, linear
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis, broadcast
@@ -77,24 +78,30 @@ mean_dims = linear("mean", _mean, _mean_rule, node="MeanBackward1")
 
 
 @both
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def sum(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
     """The sum over all or given dimensions; integers add up in int64. Source: torch.sum."""
     x = input if dtype is None else in_dtype(input, dtype)
     if dtype is None and x.dtype.category < dtypes.FLOATING:
         x = x.to(dtypes.int64)
     op = sum_all if dim is None else sum_dims
-    return op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+    result = op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+    return result if out is None else _into(result, out, "sum")
 
 
 @both
-def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def mean(
+    input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Tensor | None = None
+) -> Tensor:
     """The mean over all or given dimensions. Source: torch.mean."""
     x = input if dtype is None else input.to(dtype)
     if x.dtype.category < dtypes.FLOATING:
         raise RuntimeError(f"mean(): could not infer output dtype. Input dtype must be either a floating point or "
                            f"complex dtype. Got: {_type(x)}")  # fmt: skip
     op = mean_all if dim is None else mean_dims
-    return op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+    result = op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+    return result if out is None else _into(result, out, "mean")
 
 
 def _type(x: Tensor) -> str:
@@ -189,8 +196,12 @@ norm_zero = general("linalg_vector_norm", lambda x, *, dims, keepdim: np.add.red
                     lambda g: None, inputs=("x",), holomorphic=False)  # fmt: skip
 
 
-def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Tensor:
+def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The vector norm of order `ord`. Source: torch.linalg.vector_norm."""
+    if x.dtype.category < dtypes.FLOATING:
+        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{dtypes.type_name(x.dtype)}")  # fmt: skip
+    x = x if dtype is None else x.to(dtype)
     dims = axes_of(dim, x._array.ndim)
     absolute = registry.functions["abs"]
     if ord == 2:
@@ -218,6 +229,10 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False)
 def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The vector norm over all or given dimensions. Source: torch.norm."""
     x = input if dtype is None else input.to(dtype)
+    if p == "nuc":
+        from reference_engine.ops.linalg import matrix_norm
+
+        return matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim)
     return vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
 
 

@@ -24,7 +24,7 @@ def _bernoulli(x: np.ndarray, *, p: Any, generator: Any) -> np.ndarray:
 
 
 def _binomial(count: np.ndarray, prob: np.ndarray, *, generator: Any) -> np.ndarray:
-    return numpy_generator(generator).binomial(count.astype(np.int64), prob).astype(count.dtype)
+    return numpy_generator(generator).binomial(count.astype(np.int64), np.clip(prob, 0, 1)).astype(count.dtype)
 
 
 def _poisson(rate: np.ndarray, *, generator: Any) -> np.ndarray:
@@ -62,6 +62,8 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
 @function
 def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
     """Poisson distributed with the rates in `input`. Source: torch.poisson."""
+    if input.dtype.category < dtypes.FLOATING:
+        raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{dtypes.type_name(input.dtype)}'")
     if (input._array < 0).any():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     return _poisson_op(input, generator=generator)

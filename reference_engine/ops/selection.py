@@ -91,7 +91,7 @@ def _nanmedian_index(x: np.ndarray, dim: int) -> np.ndarray:
 
 
 _nanmedian_all = general("nanmedian", lambda x, *, dims, keepdim: _nanmedian(x), share_ties, saved_names=("self",))
-_nanmedian_dim = picking("nanmedian", _nanmedian_index)
+_nanmedian_dim = picking("nanmedian", _nanmedian_index, node="NanmedianBackward1")
 
 
 @both

@@ -173,7 +173,8 @@ def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Ten
     return wrap(np.histogram(array, bins, (low, high))[0].astype(array.dtype))
 
 
-_bincount = unrecorded("bincount", lambda weights, *, index, minlength: np.bincount(index, weights, minlength).astype(weights.dtype),
+_bincount = unrecorded("bincount", lambda weights, *, index, minlength: np.bincount(index, weights, minlength).astype(
+    weights.dtype if weights.dtype == np.float32 else np.float64),
                        ("weights",))  # fmt: skip
 
 
