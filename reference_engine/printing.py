@@ -20,7 +20,8 @@ def show(tensor: Tensor) -> str:
     body = np.array2string(array, separator=", ", prefix="tensor(", precision=4, suppress_small=True,
                            formatter={"float_kind": _number}, threshold=1000)  # type: ignore[arg-type]  # fmt: skip
     extras = []
-    implied = (dtypes.get_default_dtype(), dtypes.int64, dtypes.bool_)
+    default = dtypes.get_default_dtype()
+    implied = (default, default.to_complex(), dtypes.int64, dtypes.bool_)
     if tensor.dtype not in implied:
         extras.append(f"dtype={tensor.dtype}")
     if array.size == 0 and array.ndim != 1:

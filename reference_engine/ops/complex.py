@@ -60,8 +60,8 @@ def _angle_rule(g: Any, x: Any) -> Any:
 # fmt: off
 angle_op   = general("angle",   np.angle,                     lambda g, x: _angle_rule(g, x), inputs=("x",), holomorphic=False, saved_names=("self",))
 conj_copy  = general("conj_physical", np.conj,                lambda g: conjugated(g), inputs=("x",), holomorphic=False)
-real_op    = general("real",    lambda x: x.real,             lambda g: g, view=True, holomorphic=False, node="RealBackward0")
-imag_op    = general("imag",    lambda x: x.imag,             lambda g: _imaginary(g), view=True, holomorphic=False, node="ImagBackward0")
+real_op    = general("real",    lambda x: x.real,             lambda g: g, view=True, holomorphic=False, node="SelectBackward0")
+imag_op    = general("imag",    lambda x: x.imag,             lambda g: _imaginary(g), view=True, holomorphic=False, node="SelectBackward0")
 pairs_view   = general("view_as_real",    _reals,             lambda g: as_complex(g), view=True, holomorphic=False)
 complex_view = general("view_as_complex", _complexes,         lambda g: as_reals(g), view=True, holomorphic=False)
 complex_op = general("complex", _joined,                       lambda g: _real_part(g), lambda g: _imag_part(g), holomorphic=False, node="ComplexBackward0")

@@ -44,6 +44,12 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     check_inplace(self)
     if isinstance(value, Tensor):
         return overwrite(self, lambda alias: copy_from(alias, value))
+    if isinstance(value, complex) and not self.is_complex():
+        if value.imag != 0:
+            names = {"float32": "float", "float64": "double", "float16": "c10::Half"}
+            kind = names.get(self.dtype.name, f"{self.dtype.name}_t")
+            raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
+        value = value.real
     return overwrite(self, lambda alias: _fill(alias, value=value))
 
 

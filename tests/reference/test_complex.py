@@ -243,3 +243,25 @@ def test_functional_products_take_complex_inputs():
     _, pulled = f.vjp(lambda z: z * z, z, torch.ones(2, dtype=torch.complex128))
     assert pulled.tolist() == (2 * z.conj()).tolist()
     assert f.vjp(lambda z: (z * z.conj()).real.sum(), z)[1].tolist() == (2 * z).tolist()
+
+
+def test_functional_products_imply_no_complex_vector():
+    """Where v is left out it is 1 for a real output or input, and refused for a complex one, as backward() does."""
+    f, z = torch.autograd.functional, torch.tensor([1j])
+    with pytest.raises(RuntimeError, match="only for real scalar outputs but got torch"):
+        f.vjp(lambda z: z.sum(), z)
+    assert f.vjp(lambda z: z.abs().sum(), z)[1].tolist() == [1j]
+
+
+def test_complex_numbers_do_not_go_into_real_tensors():
+    """A number with an imaginary part does not fit into a real tensor; without one it does."""
+    x = torch.zeros(2)
+    with pytest.raises(RuntimeError, match="value cannot be converted to type float without overflow"):
+        x.fill_(1j)
+    assert x.fill_(2 + 0j).tolist() == [2.0, 2.0]
+
+
+def test_the_type_of_complex_numbers_at_default_precision_is_not_shown():
+    """complex64 is implied where float32 is the default, complex128 is shown."""
+    assert repr(torch.tensor(0.5 + 1.5j)) == "tensor(0.5+1.5j)"
+    assert "complex128" in repr(torch.tensor(1j, dtype=torch.complex128))

@@ -60,6 +60,8 @@ def directions(v: Any, like: Tensors, like_is_tuple: bool, whose: str, function:
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
             raise RuntimeError(f"The vector v can only be None if {whose} a single Tensor with a single element.")
+        if like[0].is_complex():
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {like[0].dtype}")
         return (wrap(np.ones_like(like[0]._array)),)
     values, _ = as_tensors(v, "v", function)
     if len(values) != len(like):
