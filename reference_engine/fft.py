@@ -9,7 +9,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.creation import finish
-from reference_engine.ops.complex import conj
+from reference_engine.ops.complex import conj, conj_physical
 from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.fourier import c2c, c2r, line, promoted, r2c, real_c2c, real_only, resized, scale_of, several
 from reference_engine.ops.shapes import roll
@@ -77,7 +77,8 @@ def _hfft(x: Tensor, s: Sizes, dims: tuple, sizes: list[int], norm: str | None) 
 
 
 def _ihfft(x: Tensor, s: Sizes, dims: tuple, sizes: list[int], norm: str | None) -> Tensor:
-    return conj(_half_spectrum(real_only(x, "ihfft"), dims, sizes, norm, inverse=True))
+    half = _half_spectrum(real_only(x, "ihfft"), dims, sizes, norm, inverse=True)
+    return conj(half) if len(dims) == 1 else conj_physical(half)
 
 
 def _along_one(name: str, transform: Callable, about: str) -> Callable:

@@ -5,8 +5,6 @@ Source: torch.stft, torch.istft.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from reference_engine.ops.complex import view_as_real
