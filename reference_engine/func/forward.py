@@ -71,7 +71,7 @@ def _check_tuple(given: Any, which: str) -> None:
         raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to be a tuple. E.g. it should be valid to call "
                            "f(*primals).")  # fmt: skip
     if not given:
-        raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to contain at least one tensor.")
+        raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to contain at least one Tensor.")
 
 
 def _check_tensors(leaves: list, which: str | None) -> None:
@@ -80,5 +80,5 @@ def _check_tensors(leaves: list, which: str | None) -> None:
         if not isinstance(leaf, Tensor):
             kind = type(leaf)
             raise RuntimeError(f"jvp(f, primals, tangents): Expected {which} to only contain Tensors, got unsupported type "
-                               f"{kind}" if which else f"jvp(f, primals, tangents): Expected f(*args) to return only tensors, "
+                               f"{kind}" if which else f"jvp(f, primals, tangents): expected f(*primals) to return only tensors, "
                                f"got unsupported type {kind}")  # fmt: skip

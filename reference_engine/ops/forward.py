@@ -103,6 +103,8 @@ def push_elementwise(op: Any, inputs: Sequence[Any], tangents: Sequence[Any], ou
 def push_linear(op: Operator, inputs: Sequence[Any], tangents: Sequence[Any], params: dict[str, Any]) -> list:
     """The operator, of the tangents; where only some of several inputs have one, zeros stand for the others."""
     given = [_zeros(x) if t is None else t for x, t in zip(inputs, tangents, strict=True)]
+    if "value" in params:  # a constant that is put in, of which the tangent is 0
+        params = {**params, "value": 0}
     result = op(*given, **params)
     return list(result) if isinstance(result, tuple) else [result]
 

@@ -38,7 +38,7 @@ def accumulate(variable: Tensor, gradient: Any, *, recorded: bool) -> None:
 
 def _add(variable: Tensor, gradient: Any, recorded: bool) -> None:
     current = variable._grad
-    if recorded:
+    if recorded and state.grad_enabled:  # without grad mode tensors flow only because of forward mode
         if current is None:
             variable._grad = laid_out(_copied(gradient), variable._array)
         else:

@@ -147,3 +147,30 @@ def test_tangents_die_with_their_level() -> None:
         assert reference() is not None
     assert reference() is None
     assert kept.tolist() == [3.0, 3.0]
+
+
+def test_a_constant_that_is_put_in_has_no_tangent() -> None:
+    """fill_, padding and assigned numbers are affine: the tangent is 0 where the constant stands."""
+    with fw.dual_level():
+        dual = fw.make_dual(torch.ones(2), torch.tensor([5.0, 7.0]))
+        padded = torch.nn.functional.pad(dual, (1, 1), value=3.0)
+        assert padded.tolist() == [3.0, 1.0, 1.0, 3.0]
+        assert fw.unpack_dual(padded).tangent.tolist() == [0.0, 5.0, 7.0, 0.0]
+        dual[0] = 4.0
+        assert fw.unpack_dual(dual).tangent.tolist() == [0.0, 7.0]
+        assert fw.unpack_dual(dual.fill_(2.0)).tangent.tolist() == [0.0, 0.0]
+
+
+def test_accumulated_gradients_have_no_tangent() -> None:
+    """Inside a level `.grad` is added to in place, as outside, and has no tangent; what grad returns has one."""
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with fw.dual_level():
+        dual = fw.make_dual(x, torch.tensor([1.0, 0.0]))
+        (dual**3).sum().backward()
+        first = x.grad
+        (gradient,) = torch.autograd.grad((dual**3).sum(), x)
+        assert fw.unpack_dual(gradient).tangent.tolist() == [6.0, 0.0]
+        (dual**3).sum().backward()
+        assert x.grad is first
+        assert fw.unpack_dual(x.grad).tangent is None
+    assert first.tolist() == [6.0, 24.0]
