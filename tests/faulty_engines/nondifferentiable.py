@@ -9,10 +9,10 @@ import numpy as np
 import reference_engine as engine
 from reference_engine import converted, masked
 from reference_engine.ops import (
-    activations,
     clamping,
     distances,
     elementwise,
+    gates,
     linalg,
     losses,
     order,
@@ -127,19 +127,24 @@ def pairwise_distance_forgets_eps(p: Patch) -> None:
 @fault("nondifferentiable")
 def l1_loss_slopes_up_at_zero(p: Patch) -> None:
     """l1_loss has slope 1 where input and target are equal."""
-    p.function(losses.sign, lambda x: np.where(x < 0, -1, 1).astype(x.dtype))
+
+    def loss(input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Any:
+        d = input - target
+        return losses.reduced(engine.where(d >= 0, d, -d), reduction)
+
+    p.function(losses.l1_loss, loss)
 
 
 @fault("nondifferentiable")
 def hardtanh_passes_at_its_bounds(p: Patch) -> None:
     """hardtanh and relu6 have slope 1 at the bounds."""
-    _rules(p, activations.hardtanh_op, lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0 * g))
+    _rules(p, gates.hardtanh_op, lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0 * g))
 
 
 @fault("nondifferentiable")
 def leaky_relu_has_slope_one_at_zero(p: Patch) -> None:
     """leaky_relu takes the larger slope at 0."""
-    _rules(p, activations.leaky, lambda g, x, negative_slope: np.where(x >= 0, g, g * x.dtype.type(negative_slope)))
+    _rules(p, gates.leaky_op, lambda g, x, negative_slope: np.where(x >= 0, g, g * x.dtype.type(negative_slope)))
 
 
 # --- extremes and order ------------------------------------------------------------------------------------------------
