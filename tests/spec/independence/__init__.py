@@ -1,0 +1,1 @@
+"""The written expectations of derivatives, recomputed without any derivative rule."""
