@@ -65,7 +65,14 @@ from reference_engine.ops.margins import (
     triplet_margin_loss,
 )
 from reference_engine.ops.matmul import linear
-from reference_engine.ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from reference_engine.ops.normalization import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    local_response_norm,
+    rms_norm,
+)
 from reference_engine.ops.padding import pad
 from reference_engine.ops.pooling import (
     adaptive_avg_pool1d,
@@ -96,6 +103,14 @@ from reference_engine.ops.pooling import (
     max_unpool1d,
     max_unpool2d,
     max_unpool3d,
+)
+from reference_engine.ops.resampling import (
+    affine_grid,
+    grid_sample,
+    interpolate,
+    upsample,
+    upsample_bilinear,
+    upsample_nearest,
 )
 from reference_engine.ops.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
 

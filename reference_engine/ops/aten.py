@@ -9,6 +9,8 @@ from reference_engine.ops.dispatch import PRODUCTS, OpOverload, OpOverloadPacket
 
 
 def __getattr__(name: str) -> Any:
+    if name in registry.functions:
+        return packet(name)
     if name.strip("_") not in registry.functions and name.strip("_") not in (*registry.methods, *PRODUCTS.values()):
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
     return packet(name)
