@@ -109,10 +109,11 @@ class TorchLike(Engine):
 
     def bulk(self, tensor: Any) -> Array | None:
         """The elements of a large tensor as an array, None where the engine has no such way."""
-        for step in ("detach", "numpy"):
-            if not callable(method := getattr(tensor, step, None)):
+        for step in ("detach", "resolve_conj", "resolve_neg", "numpy"):
+            if callable(method := getattr(tensor, step, None)):
+                tensor = method()
+            elif not step.startswith("resolve"):
                 return None
-            tensor = method()
         return tensor if isinstance(tensor, np.ndarray) else None
 
     def snapshot(self, tensor: Any) -> TensorValue:

@@ -50,7 +50,10 @@ class Numerical:
         self._from_numpy = shared if callable(shared) else None
 
     def words(self) -> dict[str, Any]:
-        return {"direction": self.direction, "numerical_jvp": self.jvp, "numerical_vjp": self.vjp}
+        return {
+            "direction": self.direction, "inner_product": self.inner_product, "numerical_jvp": self.jvp,
+            "numerical_vjp": self.vjp,
+        }  # fmt: skip
 
     # --- words ---
 
@@ -59,6 +62,14 @@ class Numerical:
         if isinstance(like, list | tuple):
             return [self._direction(item, 64 * seed + index) for index, item in enumerate(like)]
         return self._direction(like, 64 * seed)
+
+    def inner_product(self, left: Any, right: Any) -> float:
+        """Re sum(conj(left) * right), of two tensors or two lists of tensors. Raises ValueError for unequal shapes."""
+        sides = self._arrays(left), self._arrays(right)
+        shapes = [[array.shape for array in side] for side in sides]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"an inner product of shapes {shapes[0]} and {shapes[1]}")
+        return _contract(*sides)
 
     def vjp(self, function: Function, inputs: Sequence[Any], cotangents: Any, *, elementwise: bool = False,
             analytic: bool = False) -> list[Estimate]:  # fmt: skip

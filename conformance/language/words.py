@@ -23,8 +23,9 @@ from .numerical import Numerical
 from .threads import lock, run_threads, thread_id
 
 WORDS = frozenset({
-    "collect", "deep_copy", "defaults", "direction", "identical", "lock", "math", "numerical_jvp", "numerical_vjp",
-    "OrderedDict", "raises", "recorded_warnings", "run_threads", "same", "same_storage", "thread_id", "warns", "weak",
+    "collect", "deep_copy", "defaults", "direction", "identical", "inner_product", "lock", "math", "numerical_jvp",
+    "numerical_vjp", "OrderedDict", "raises", "recorded_warnings", "run_threads", "same", "same_storage", "thread_id",
+    "warns", "weak",
 })  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def wide(value):
 def close(a, b, rtol, atol):
     """Whether two tensors of one shape agree, in float64: NaN with NaN, an infinity with the same one."""
     if a.is_complex() or b.is_complex():
-        a, b = (torch.view_as_real(t.to(torch.complex128)) for t in (a, b))
+        a, b = (torch.view_as_real(t.to(torch.complex128).resolve_conj()) for t in (a, b))
     a, b = a.to(torch.float64), b.to(torch.float64)
     gap, scale = (a - b).abs(), torch.maximum(a.abs(), b.abs())
     agree = (a == b) | (a.isnan() & b.isnan()) | (scale.isfinite() & (gap <= atol + rtol * scale))
@@ -172,6 +172,13 @@ def fixed(like, key):
     drawn = torch.from_numpy(2 * drawn - 1)
     drawn = drawn + torch.where(drawn < 0, -0.5, 0.5)
     return (torch.complex(*drawn) if like.is_complex() else drawn[0]).to(like.dtype)
+'''
+
+INNER_PRODUCT = '''
+def inner_product(left, right):
+    """Re sum(conj(left) * right), of two tensors or two lists of tensors."""
+    sides = [side if isinstance(side, (list, tuple)) else [side] for side in (left, right)]
+    return sum((a.detach().conj() * b.detach()).real.sum().item() for a, b in zip(*sides, strict=True))
 '''
 
 NUMERICAL = '''
@@ -281,6 +288,7 @@ PIECES: dict[str, Piece] = {
     "identical": Piece(IDENTICAL),
     "same_storage": Piece(SAME_STORAGE),
     "direction": Piece(DIRECTION, ("numpy",)),
+    "inner_product": Piece(INNER_PRODUCT),
     "numerical": Piece(NUMERICAL),
     "numerical_vjp": Piece("", (), ("numerical",)),
     "numerical_jvp": Piece("", (), ("numerical",)),

@@ -204,6 +204,16 @@ def test_lazy_conjugates_and_negatives_are_read_as_what_they_mean(engine):
         assert np.frombuffer(engine.read(x.imag).data, np.float32)[0] == -2.0
 
 
+def test_zeros_without_memory_are_read_as_zeros(engine):
+    """The derivative of a constant gradient is a tensor that torch gives no memory."""
+    x = torch.ones(2, requires_grad=True)
+    [first] = torch.autograd.grad(x.abs(), x, torch.ones(2, requires_grad=True), create_graph=True)
+    [second] = torch.autograd.grad(first, x, torch.ones(2))
+    assert second._is_zerotensor()
+    assert np.frombuffer(engine.read(second).data, np.float32).tolist() == [0.0, 0.0]
+    assert engine.bulk(second).tolist() == [0.0, 0.0]
+
+
 def test_reading_works_in_every_mode_and_inside_transforms(engine):
     """Dual tensors, tensors under grad(), inference tensors, sparse ones: assertions may look at all of them."""
     assert agreed("""

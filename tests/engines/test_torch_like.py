@@ -115,3 +115,10 @@ def test_what_is_spelled_is_known_by_path():
     engine = TorchLike(reference_engine)
     assert engine.spells("autograd.grad")
     assert not engine.spells("autograd.nothing")
+
+
+def test_conjugates_and_negatives_that_are_views_are_read_as_what_they_mean():
+    """Of a large tensor as well, whose elements are read in bulk through numpy(), which refuses such views."""
+    z = reference_engine.full((100,), 1 + 2j, dtype=reference_engine.complex128)
+    found = TorchLike(reference_engine).read(z.conj())
+    assert set(np.frombuffer(found.data, complex).tolist()) == {1 - 2j}

@@ -111,6 +111,15 @@ def test_directions_are_fixed_and_far_from_zero() -> None:
     assert WORDS.direction(torch.zeros(2, dtype=torch.complex64)).dtype == torch.complex64
 
 
+def test_inner_products() -> None:
+    """The real part, with the left side conjugated, over lists too; shapes agree."""
+    z = torch.tensor([1 + 2j, 3.0], dtype=torch.complex128)
+    assert WORDS.inner_product(z, z * 1j) == 0.0
+    assert WORDS.inner_product([z, z], [z, torch.zeros_like(z)]) == 14.0
+    with pytest.raises(ValueError, match="shapes"):
+        WORDS.inner_product(z, z[0])
+
+
 PROGRAM = """
     x = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64, requires_grad=True)
     y = torch.exp(x) {sign} 0.001 * torch.square(x.detach())

@@ -29,7 +29,7 @@ def checks(folder: Folder) -> list[str]:
     ("operator", "sample", "expected"),
     [
         ("", "x: [1.0]", SMOOTH),
-        ("complex: true", "x: [1.0]", [*SMOOTH, "complex"]),
+        ("complex: true", "x: [1.0]", [*SMOOTH, "complex", "complex-jvp", "complex-double"]),
         ("orders: 1", "x: [1.0]", ["value", "vjp", "jvp", "float32"]),
         ("orders: 0", "x: [1.0]", ["value", "float32"]),
         ("forward: false", "x: [1.0]", ["value", "vjp", "double", "float32"]),

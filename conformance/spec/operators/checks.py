@@ -8,10 +8,11 @@ from typing import Any
 from ..checking.problem import near
 
 COARSE = ("float32", "float16", "bfloat16")
+COMPLEX = {"vjp": "complex", "jvp": "complex-jvp", "double": "complex-double"}
 # The dtype of floating data by check; the coarse ones are named by theirs.
 DTYPES = {
-    "value": "float64", "vjp": "float64", "jvp": "float64", "double": "float64", "complex": "complex128",
-    "gradient": "float64",
+    "value": "float64", "vjp": "float64", "jvp": "float64", "double": "float64", "gradient": "float64",
+    "complex": "complex128", "complex-jvp": "complex128", "complex-double": "complex128",
 }  # fmt: skip
 # What each check shows, beside what the operator computes.
 CLAIMS = {
@@ -22,6 +23,8 @@ CLAIMS = {
     "float16": "In float16 torch.{op} and its gradient are those of float64, rounded.",
     "bfloat16": "In bfloat16 torch.{op} and its gradient are those of float64, rounded.",
     "complex": "For complex numbers the gradient of torch.{op} is d/dRe + i d/dIm of the real loss.",
+    "complex-jvp": "In forward mode torch.{op} agrees with the numerical derivative along complex tangents.",
+    "complex-double": "The gradient of torch.{op} for complex numbers is differentiable itself.",
 }
 
 
@@ -40,14 +43,19 @@ class Checks:
 
     def applicable(self) -> list[str]:
         """Every check that makes sense here."""
-        found = ["value"]
+        written = ["gradient"] * ("gradient" in self.sample)
         if self.kind != "smooth":
-            return [*found, "gradient"] if "gradient" in self.sample else found
-        if self.orders:
-            found += ["vjp"] + ["jvp"] * self.operator.get("forward", True) + ["double"] * (self.orders > 1)
-        found += [dtype for dtype in COARSE if dtype in self.operator.get("dtypes", ["float32"])]
-        found += ["complex"] * (self.operator.get("complex", False) and self.orders > 0)
-        return found + ["gradient"] * ("gradient" in self.sample)
+            return ["value", *written]
+        laws = [law for law in ("vjp", "jvp", "double") if self._has(law)]
+        coarse = [dtype for dtype in COARSE if dtype in self.operator.get("dtypes", ["float32"])]
+        numbers = [COMPLEX[law] for law in laws] if self.operator.get("complex") else []
+        return ["value", *laws, *coarse, *numbers, *written]
+
+    def _has(self, law: str) -> bool:
+        """Whether a derivative has this law here: of first order, in forward mode, of second order."""
+        if law == "jvp" and not self.operator.get("forward", True):
+            return False
+        return self.orders >= (2 if law == "double" else 1)
 
     def made(self) -> list[str]:
         """Those that are made."""

@@ -153,20 +153,17 @@ def vjp(subject: Subject) -> list[str]:
 def jvp(subject: Subject) -> list[str]:
     """Forward mode against the numerical derivative, and as the adjoint of backward."""
     names = subject.differentiable
-    detached = ", ".join(f"{name}.detach()" for name in names)
-    sums = " + ".join(f"({name}.grad * tangent[{i}]).sum()" for i, name in enumerate(names))
-    pushed = (
-        "sum((c * p).sum() for c, p in zip(cotangent, pushed))" if subject.several else "(cotangent * pushed).sum()"
-    )
+    detached = ", ".join(f"{name}.detach()" for name in names) + "," * (len(names) == 1)
+    gradients = ", ".join(f"{name}.grad" for name in names)
     return [
         *laid_out(subject),
         *function(subject, names),
         f"tangent = direction([{subject.inputs}], 1)",
-        f"result, pushed = torch.func.jvp(f, ({detached},), (*tangent,))",
+        f"result, pushed = torch.func.jvp(f, ({detached}), (*tangent,))",
         f"assert pushed == numerical_jvp(f, [{subject.inputs}], tangent{options(subject, 'analytic')})",
         "cotangent = direction(result)",
         backward(subject, f"f({subject.inputs})"),
-        f"assert {pushed} == {sums}",
+        f"assert inner_product(cotangent, pushed) == inner_product([{gradients}], tangent)",
     ]
 
 
@@ -185,10 +182,10 @@ def double(subject: Subject) -> list[str]:
         *function(subject, names),
         cotangent.format(subject.inputs),
         "",
-        f"def gradient({subject.inputs}):",
-        f"    return torch.autograd.grad(f({subject.inputs}), [{subject.inputs}], cotangent, create_graph=True)",
+        f"def gradient({subject.inputs}, recorded=False):",
+        f"    return torch.autograd.grad(f({subject.inputs}), [{subject.inputs}], cotangent, create_graph=recorded)",
         "",
-        f"first = gradient({subject.inputs})",
+        f"first = gradient({subject.inputs}, recorded=True)",
         f"tangent = direction([{subject.inputs}], 1)",
         f"{', '.join(seconds)}, {along} = torch.autograd.grad(first, {inputs}, tangent, materialize_grads=True)",
         f"{unpacked('expected', names)} = numerical_jvp(gradient, [{subject.inputs}], tangent, leaves=True)",
@@ -231,5 +228,5 @@ def gradient(subject: Subject) -> list[str]:
 
 TEMPLATES = {
     "value": value, "vjp": vjp, "jvp": jvp, "double": double, "float32": coarse, "float16": coarse, "bfloat16": coarse,
-    "complex": vjp, "gradient": gradient,
+    "complex": vjp, "complex-jvp": jvp, "complex-double": double, "gradient": gradient,
 }  # fmt: skip
