@@ -39,30 +39,39 @@ from reference_engine.ops.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from reference_engine.ops.ctc import ctc_loss
 from reference_engine.ops.distances import cosine_similarity, pairwise_distance, pdist
 from reference_engine.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
 from reference_engine.ops.embedding import embedding, one_hot
 from reference_engine.ops.folding import fold, unfold
 from reference_engine.ops.gates import hardshrink, prelu, softshrink
-from reference_engine.ops.losses import (
+from reference_engine.ops.likelihoods import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
-    huber_loss,
+    gaussian_nll_loss,
     kl_div,
+    nll_loss,
+    poisson_nll_loss,
+)
+from reference_engine.ops.linear_cross_entropy import linear_cross_entropy
+from reference_engine.ops.losses import (
+    huber_loss,
     l1_loss,
     mse_loss,
-    nll_loss,
     reduction_of,
     smooth_l1_loss,
+    soft_margin_loss,
 )
 from reference_engine.ops.margins import (
     cosine_embedding_loss,
     hinge_embedding_loss,
     margin_ranking_loss,
     multi_margin_loss,
-    soft_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
     triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 from reference_engine.ops.matmul import linear
 from reference_engine.ops.normalization import (
