@@ -21,7 +21,8 @@ from tests.spec.independence.passes import CUSTOM, HOOK
 from tests.spec.independence.recompute import DIFFERENCES, FORWARD, Report, recompute, tally
 
 # What was recomputed when this was written, a little below; more cases raise them, nothing lowers them unseen.
-RECOMPUTED_CASES, RECOMPUTED_EXPECTATIONS, SHARE = 480, 980, 0.85
+RECOMPUTED_CASES, RECOMPUTED_EXPECTATIONS = 550, 1150
+SHARE, SHARE_OF_EXPECTATIONS = 0.85, 0.84
 # The most cases that may stand aside, by reason: a case above it is to be read before the number is raised.
 ASIDE = {
     HOOK: 26, CUSTOM: 28, SAVED: 20, LARGE: 16, NOT_FINITE: 14, OTHER: 14, "kink: true": 12, KINK: 12, OVERFLOW: 4,
@@ -61,6 +62,7 @@ def test_most_numeric_cases_are_recomputed(reports: list[Report]) -> None:
     assert len(done) >= RECOMPUTED_CASES, told
     assert len(done) >= SHARE * len(numeric), told
     assert expectations >= RECOMPUTED_EXPECTATIONS, told
+    assert expectations >= SHARE_OF_EXPECTATIONS * sum(len(report.findings) for report in reports), told
 
 
 def test_every_case_that_stands_aside_has_a_reason(reports: list[Report]) -> None:
