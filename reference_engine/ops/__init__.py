@@ -39,6 +39,7 @@ from reference_engine.ops import (
     native_norms,
     normalization,
     numbered_reductions,
+    numpy_names,
     operators,
     order,
     padding,
@@ -66,6 +67,7 @@ from reference_engine.ops import (
 
 unordered.declare()
 inplace_forms.declare()
+numpy_names.declare()
 operators.install()
 
 __all__ = [
@@ -105,6 +107,7 @@ __all__ = [
     "native_norms",
     "normalization",
     "numbered_reductions",
+    "numpy_names",
     "operators",
     "order",
     "padding",

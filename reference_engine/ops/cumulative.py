@@ -1,5 +1,7 @@
-"""Running sums of exponentials, and differences and integrals along a dimension.
+"""Running sums, products and sums of exponentials, and differences and integrals along a dimension.
 
+    cumsum               y_j = sum_{i <= j} x_i            dL/dx_i = sum_{j >= i} g_j
+    cumprod              y_j = prod_{i <= j} x_i           dL/dx_i = sum_{j >= i} g_j y_j / x_i, exact also for x_i = 0
     logcumsumexp         y_j = log sum_{i <= j} exp x_i        dL/dx_i = sum_{j >= i} g_j exp(x_i - y_j)
 
 The others are compositions: differences of neighbours, of second order within and one-sided at the ends, and trapezoids
@@ -15,14 +17,74 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.joining import cat
-from reference_engine.ops.kinds import general
+from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import narrow_to
-from reference_engine.ops.reductions import cumsum
+from reference_engine.ops.reductions import in_dtype
 from reference_engine.ops.reductions import sum as total
 from reference_engine.ops.registry import both, function
-from reference_engine.ops.shapes import axis
+from reference_engine.ops.shapes import axis, flip
 from reference_engine.tensor import Tensor, wrap
+
+# --- running sums and products -----------------------------------------------------------------------------------
+
+
+def _reverse_cumsum(g: Any, dim: int) -> Any:
+    if not g.shape:
+        return g
+    if isinstance(g, Tensor):
+        return flip(cumsum_dim(flip(g, dim), dim=dim), dim)
+    return np.flip(np.cumsum(np.flip(g, dim), dim), dim)
+
+
+cumsum_dim = linear("cumsum", lambda x, *, dim: np.cumsum(x, dim) if x.ndim else np.array(x), _reverse_cumsum)
+
+
+def _summable(x: Tensor, dtype: Any) -> Tensor:
+    """x in the dtype asked for; integers add up and multiply in int64."""
+    if dtype is not None:
+        return in_dtype(x, dtype)
+    return x.to(dtypes.int64) if x.dtype.category < dtypes.FLOATING else x
+
+
+@both
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running sums along a dimension. Source: torch.cumsum."""
+    x = _summable(input, dtype)
+    return cumsum_dim(x, dim=axis(dim, x._array.ndim))
+
+
+def _cumprod_rule(g: Any, x: Any, y: Any, dim: int) -> Any:
+    """sum over j >= i of g_j times the product of x_k, k <= j, k != i; by division where no factor is 0."""
+    if not g.shape or np.prod(g.shape) < 2:
+        return g
+    if not np.equal(x._array if isinstance(x, Tensor) else x, 0).any():
+        return _reverse_cumsum(g * y, dim) / x
+    size, tensors = x.shape[dim], isinstance(x, Tensor)
+    at = (lambda t, i: t.select(dim, i)) if tensors else (lambda t, i: np.take(t, i, dim))
+    factors = [at(x, i) for i in range(size)]
+    terms = []
+    before: Any = factors[0] * 0 + 1
+    for i in range(size):
+        running, acc = before, at(g, i) * before
+        for j in range(i + 1, size):
+            running = running * factors[j]
+            acc = acc + at(g, j) * running
+        terms.append(acc)
+        before = before * factors[i]
+    return registry.functions["stack"](terms, dim) if tensors else np.stack(terms, dim)
+
+
+cumprod_dim = general("cumprod", lambda x, *, dim: np.cumprod(x, dim) if x.ndim else np.array(x), _cumprod_rule,
+                      saved_names=("self",))  # fmt: skip
+
+
+@both
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Running products along a dimension. Source: torch.cumprod."""
+    x = _summable(input, dtype)
+    return cumprod_dim(x, dim=axis(dim, x._array.ndim))
+
 
 # --- logcumsumexp ------------------------------------------------------------------------------------------------
 

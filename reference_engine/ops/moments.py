@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine import dtypes
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
-from reference_engine.ops.reductions import _count, axes_of, mean, mean_dims, restore, std, var
+from reference_engine.ops.reductions import _count, axes_of, mean, mean_dims, restore
 from reference_engine.ops.registry import publish
 from reference_engine.ops.shapes import broadcast
+from reference_engine.state import warn_once
 from reference_engine.tensor import Tensor
 
 
@@ -104,16 +106,22 @@ _std = general("std_mean", _std_mean, _std_rule, outputs=("std", "mean"), **_two
 
 
 def _named(name: str, operator: Any, otherwise: Callable, *, method: bool = False) -> Any:
-    """The callable of an operator over floats; other element types go to `otherwise`."""
+    """The callable of an operator over floats; complex numbers go to `otherwise`."""
 
     def call(input: Tensor, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *,
              correction: Any = 1) -> Any:  # fmt: skip
         if isinstance(dim, bool):
             dim, unbiased = None, dim
-        correction = correction if unbiased is None else int(unbiased)
-        if input._array.dtype.kind != "f":
+        correction = (1 if correction is None else correction) if unbiased is None else int(unbiased)
+        if input.dtype.category < dtypes.FLOATING:
+            raise RuntimeError("std and var only support floating point and complex dtypes")
+        dims = axes_of(dim, input._array.ndim)
+        if _count(input._array.shape, dims) <= correction:
+            warn_once(f"{name} freedom", f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
+                      "reduction factor (input numel divided by output numel).")  # fmt: skip
+        if input.is_complex():
             return otherwise(input, dim, correction=correction, keepdim=keepdim)
-        return operator(input, dims=axes_of(dim, input._array.ndim), correction=correction, keepdim=keepdim)
+        return operator(input, dims=dims, correction=correction, keepdim=keepdim)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"Source: torch.{name}."
@@ -121,21 +129,18 @@ def _named(name: str, operator: Any, otherwise: Callable, *, method: bool = Fals
     return call
 
 
-def _of_parts(alone: Callable, *, root: bool) -> Callable:
+def _of_parts(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> Tensor:
     """The spread of complex numbers is that of their real parts and of their imaginary parts together."""
-
-    def spread(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> Tensor:
-        if not input.is_complex():
-            return alone(input, dim, correction=correction, keepdim=keepdim)
-        parts = [_float_var(part, dim, correction=correction, keepdim=keepdim) for part in (input.real, input.imag)]
-        return (parts[0] + parts[1]).sqrt() if root else parts[0] + parts[1]
-
-    return spread
+    parts = [_float_var(part, dim, correction=correction, keepdim=keepdim) for part in (input.real, input.imag)]
+    return parts[0] + parts[1]
 
 
-_complex_var, _complex_std = _of_parts(var, root=False), _of_parts(std, root=True)
-_float_var = _named("var", _var_alone, _complex_var, method=True)
-_named("std", _std_op, _complex_std, method=True)
+def _root_of_parts(input: Tensor, dim: Any, *, correction: Any, keepdim: bool) -> Tensor:
+    return _of_parts(input, dim, correction=correction, keepdim=keepdim).sqrt()
+
+
+_float_var = _named("var", _var_alone, _of_parts, method=True)
+_named("std", _std_op, _root_of_parts, method=True)
 
 
 def _with_mean(alone: Callable) -> Callable:
@@ -145,5 +150,5 @@ def _with_mean(alone: Callable) -> Callable:
     return pair
 
 
-var_mean = _named("var_mean", _var, _with_mean(_complex_var))
-std_mean = _named("std_mean", _std, _with_mean(_complex_std))
+var_mean = _named("var_mean", _var, _with_mean(_of_parts))
+std_mean = _named("std_mean", _std, _with_mean(_root_of_parts))

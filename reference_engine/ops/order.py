@@ -15,7 +15,7 @@ from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import add_at, key_along
-from reference_engine.ops.reductions import axes_of, kept, restore
+from reference_engine.ops.reductions import axes_of, check_not_empty, kept, restore
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor, wrap
@@ -30,14 +30,27 @@ def share_ties(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
     return masked(g * (wrap(share) if isinstance(g, Tensor) else share), hits)  # nan stays with the extremes
 
 
+def share_equal(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
+    """share_ties by equality alone: nan is equal to nothing, so that nothing shares and every element gets nan."""
+    array = x._array if isinstance(x, Tensor) else x
+    hits = array == (y._array if isinstance(y, Tensor) else y).reshape(kept(x_shape, dims))
+    count = np.add.reduce(hits, axis=dims, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        share = (hits / count).astype(array.dtype)
+    g = restore(g, x_shape, dims)
+    return masked(g * (wrap(share) if isinstance(g, Tensor) else share), hits | (count == 0))
+
+
 def _median(x: np.ndarray) -> np.ndarray:
+    if not x.size:
+        return np.full((), np.nan, x.dtype)
     flat = np.sort(x, axis=None)  # nan last
     return flat[-1] if x.dtype.kind == "f" and np.isnan(flat[-1:]).any() else flat[(x.size - 1) // 2]
 
 
 # fmt: off
-amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), share_ties, saved_names=("self",))
-amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), share_ties, saved_names=("self",))
+amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), share_equal, saved_names=("self",))
+amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), share_equal, saved_names=("self",))
 median_all = general("median", lambda x, *, dims, keepdim: _median(x), share_ties, saved_names=("self",))
 max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), share_ties, node="MaxBackward1", saved_names=("self",))
 min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), share_ties, node="MinBackward1", saved_names=("self",))
@@ -47,12 +60,14 @@ min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axi
 @both
 def amax(input: Tensor, dim: Any = (), keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
     """The maximum; ties share the gradient evenly. Source: torch.amax."""
+    check_not_empty("amax", input, dim)
     return _into(amax_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim), out, "amax")
 
 
 @both
 def amin(input: Tensor, dim: Any = (), keepdim: bool = False, *, out: Tensor | None = None) -> Tensor:
     """The minimum; ties share the gradient evenly. Source: torch.amin."""
+    check_not_empty("amin", input, dim)
     return _into(amin_dims(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim), out, "amin")
 
 
@@ -60,6 +75,8 @@ def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
     g = gs[0]
     if g is None:
         return None
+    if not x_shape:
+        return g
     g = g if keepdim else (g.unsqueeze(dim) if isinstance(g, Tensor) else np.expand_dims(g, dim))
     return add_at(g, key=key, shape=x_shape)
 
@@ -120,6 +137,7 @@ def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
     def call(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         if isinstance(dim, Tensor) or other is not None:
             return registry.functions[pairwise](input, other if other is not None else dim)
+        check_not_empty(name, input, dim)
         if dim is None:
             return full(input, dims=axes_of(None, input._array.ndim), keepdim=False)
         return Picked(along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
@@ -193,8 +211,11 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 
 def _arg(name: str, choose: Any) -> None:
     def call(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-        if dim is None:
-            return wrap(np.asarray(choose(input._array.reshape(-1), 0)))
+        check_not_empty(name, input, dim, IndexError)
+        if dim is None or not input._array.ndim:
+            axis(0 if dim is None else dim, input._array.ndim)
+            found = wrap(np.asarray(choose(input._array.reshape(-1), 0)))
+            return wrap(found._array.reshape((1,) * input._array.ndim)) if keepdim else found
         d = axis(dim, input._array.ndim)
         result = choose(input._array, d)
         return wrap(np.asarray(np.expand_dims(result, d) if keepdim else result))

@@ -1,4 +1,4 @@
-"""Sums, means, products, norms, variance, and running sums and products.
+"""Sums, means, products, norms, logarithms of sums of exponentials.
 
 Norms have the subgradient 0 where they are 0.
 """
@@ -21,10 +21,28 @@ from reference_engine.tensor import Tensor, wrap
 
 
 def axes_of(dim: Any, ndim: int) -> tuple[int, ...]:
-    """The dimensions reduced over: all for None or ()."""
+    """The dimensions reduced over: all for None or (). A 0-d tensor counts as one of one dimension, and has none."""
     if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return tuple(range(ndim))
-    return tuple(axis(d, ndim) for d in ((dim,) if not isinstance(dim, (tuple, list)) else dim))
+    dims = tuple(axis(d, ndim) for d in ((dim,) if not isinstance(dim, (tuple, list)) else dim))
+    if len(dims) > 1 and len(set(dims)) < len(dims):
+        raise RuntimeError(
+            f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims"
+        )
+    return dims if ndim else ()
+
+
+def check_not_empty(name: str, x: Tensor, dim: Any, error: type[Exception] = RuntimeError) -> None:
+    """Raises where a reduction that nothing has no value of would reduce no elements."""
+    array = x._array
+    if array.size:
+        return
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        hint = " Specify the reduction dim with the 'dim' argument." if error is RuntimeError else ""
+        raise error(f"{name}(): Expected reduction dim to be specified for input.numel() == 0.{hint}")
+    for d in axes_of(dim, array.ndim):
+        if not array.shape[d]:
+            raise IndexError(f"{name}(): Expected reduction dim {d} to have non-zero size.")
 
 
 def kept(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -110,6 +128,8 @@ def _type(x: Tensor) -> str:
 
 def _prod_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
     """g times the product of the others, without dividing by zeros."""
+    if _count(x_shape, dims) == 1:
+        return restore(g, x_shape, dims)
     g, y = restore(g, x_shape, dims), restore(y, x_shape, dims)
     array = x._array if isinstance(x, Tensor) else x
     zeros = np.equal(array, 0)
@@ -139,7 +159,7 @@ def product_of_others(x: Any, dims: tuple) -> Any:
     return stacked.permute(back) if isinstance(x, Tensor) else stacked.transpose(back)
 
 
-prod_dims = general("prod", lambda x, *, dims, keepdim: np.multiply.reduce(x, axis=dims, keepdims=keepdim), _prod_rule,
+prod_dims = general("prod", lambda x, *, dims, keepdim: np.multiply.reduce(x, axis=dims, keepdims=keepdim, dtype=x.dtype), _prod_rule,
                     saved_names=("self",))  # fmt: skip
 
 
@@ -153,29 +173,6 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 # --- norms, variance, logsumexp: compositions --------------------------------------------------------------------
-
-
-@both
-def var(
-    input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False
-) -> Tensor:
-    """The variance, divided by n - correction. Source: torch.var."""
-    if isinstance(dim, bool):
-        dim, unbiased = None, dim
-    correction = correction if unbiased is None else int(unbiased)
-    dims = axes_of(dim, input._array.ndim)
-    centred = input - mean(input, dims, True)
-    total = sum(centred * centred, dims, keepdim)
-    count = _count(input._array.shape, dims)
-    return total / np.float64(max(count - correction, 0)).item() if count != correction else total * float("nan")
-
-
-@both
-def std(
-    input: Tensor, dim: Any = None, *, correction: Any = 1, unbiased: bool | None = None, keepdim: bool = False
-) -> Tensor:
-    """The standard deviation. Source: torch.std."""
-    return registry.functions["sqrt"](var(input, dim, correction=correction, unbiased=unbiased, keepdim=keepdim))
 
 
 def _norm_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
@@ -239,13 +236,15 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 @both
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log of the sum of exponentials, computed stably. Source: torch.logsumexp."""
-    return _logsumexp(input, dims=axes_of(dim, input._array.ndim), keepdim=keepdim)
+    x = input if input.dtype.category >= dtypes.FLOATING else input.to(dtypes.get_default_dtype())
+    return _logsumexp(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
 
 
 def _logsumexp_forward(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
-    peak = np.maximum.reduce(x, axis=dims, keepdims=True)
-    peak = np.where(np.isfinite(peak), peak, 0).astype(x.dtype)
-    result = np.log(np.add.reduce(np.exp(x - peak), axis=dims, keepdims=True)) + peak
+    peak = np.maximum.reduce(x.real, axis=dims, keepdims=True, initial=-np.inf)
+    peak = np.where(np.isfinite(peak), peak, 0).astype(x.real.dtype)
+    with np.errstate(divide="ignore"):  # of nothing: minus infinity
+        result = np.log(np.add.reduce(np.exp(x - peak), axis=dims, keepdims=True)) + peak
     return result if keepdim else result.reshape([n for i, n in enumerate(x.shape) if i not in dims])
 
 
@@ -256,56 +255,6 @@ def _logsumexp_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
 
 
 _logsumexp = general("logsumexp", _logsumexp_forward, _logsumexp_rule, saved_names=("self",))
-
-
-# --- cumulative --------------------------------------------------------------------------------------------------
-
-
-def _reverse_cumsum(g: Any, dim: int) -> Any:
-    if isinstance(g, Tensor):
-        return registry.functions["flip"](cumsum_dim(registry.functions["flip"](g, dim), dim=dim), dim)
-    return np.flip(np.cumsum(np.flip(g, dim), dim), dim)
-
-
-cumsum_dim = linear("cumsum", lambda x, *, dim: np.cumsum(x, dim) if x.ndim else np.array(x),
-                    lambda g, dim: _reverse_cumsum(g, dim) if g.ndim else g)  # fmt: skip
-
-
-@both
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Running sums along a dimension. Source: torch.cumsum."""
-    x = input if dtype is None else in_dtype(input, dtype)
-    if dtype is None and x.dtype.category < dtypes.FLOATING:
-        x = x.to(dtypes.int64)
-    return cumsum_dim(x, dim=axis(dim, x._array.ndim))
-
-
-def _cumprod_rule(g: Any, x: Any, dim: int) -> Any:
-    """sum over j >= i of g_j prod_{k <= j, k != i} x_k, without dividing by zeros: quadratic in the length."""
-    size = x.shape[dim]
-    stack, total = (registry.functions["stack"], cumsum_dim) if isinstance(x, Tensor) else (np.stack, None)
-    at = (lambda t, i: t.select(dim, i)) if isinstance(x, Tensor) else (lambda t, i: np.take(t, i, dim))
-    del total
-    terms = []
-    for i in range(size):
-        before: Any = at(x, 0) * 0 + 1
-        for k in range(i):
-            before = before * at(x, k)
-        running, acc = before, at(g, i) * before
-        for j in range(i + 1, size):
-            running = running * at(x, j)
-            acc = acc + at(g, j) * running
-        terms.append(acc)
-    return stack(terms, dim)
-
-
-cumprod_dim = general("cumprod", lambda x, *, dim: np.cumprod(x, dim), _cumprod_rule, saved_names=("self",))
-
-
-@both
-def cumprod(input: Tensor, dim: int) -> Tensor:
-    """Running products along a dimension. Source: torch.cumprod."""
-    return cumprod_dim(input, dim=axis(dim, input._array.ndim))
 
 
 # --- never tracked ---
@@ -321,4 +270,7 @@ def _logical(name: str, ufunc: Any) -> None:
 
 _logical("all", np.logical_and)
 _logical("any", np.logical_or)
-registry.publish("count_nonzero", constant("count_nonzero", lambda input, dim=None: np.count_nonzero(input, axis=dim)))
+registry.publish(
+    "count_nonzero",
+    constant("count_nonzero", lambda input, dim=None: np.count_nonzero(input, axis=axes_of(dim, input.ndim))),
+)

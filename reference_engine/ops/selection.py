@@ -14,7 +14,7 @@ from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
 from reference_engine.ops.order import Picked, amax, amin, picking, share_ties, sort
 from reference_engine.ops.positions import add_at, key_along
-from reference_engine.ops.reductions import axes_of
+from reference_engine.ops.reductions import axes_of, check_not_empty
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor
@@ -73,6 +73,7 @@ _mode = picking("mode", _most_frequent)
 @both
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Picked:
     """The most frequent (values, indices) along a dimension. Source: torch.mode."""
+    check_not_empty("mode", input, dim)
     return Picked(_mode(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
