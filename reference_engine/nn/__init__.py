@@ -18,9 +18,11 @@ from reference_engine.nn.modules.activation import (
     PReLU,
     ReLU,
     ReLU6,
+    RReLU,
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
     Softmin,
     Softplus,
     Softshrink,
@@ -52,6 +54,24 @@ from reference_engine.nn.modules.loss import (
     SmoothL1Loss,
 )
 from reference_engine.nn.modules.module import Module
+from reference_engine.nn.modules.more_losses import (
+    CosineEmbeddingLoss,
+    CosineSimilarity,
+    CTCLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    LinearCrossEntropyLoss,
+    MarginRankingLoss,
+    MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss,
+    MultiMarginLoss,
+    NLLLoss2d,
+    PairwiseDistance,
+    PoissonNLLLoss,
+    SoftMarginLoss,
+    TripletMarginLoss,
+    TripletMarginWithDistanceLoss,
+)
 from reference_engine.nn.modules.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -79,3 +99,4 @@ from reference_engine.nn.modules.pooling import (
 )
 from reference_engine.nn.modules.sparse import Embedding
 from reference_engine.nn.parameter import Buffer, Parameter
+from reference_engine.ops.linear_cross_entropy import LinearCrossEntropyOptions

@@ -64,8 +64,9 @@ def _chunked() -> Any:
                     repeatable: bool) -> Tensor:  # fmt: skip
             given = (input, matrix, bias)
             ctx.leaves = [None if x is None else x.detach().requires_grad_(x.requires_grad) for x in given]
+            rows, weights, offsets = ctx.leaves
             with enable_grad():
-                ctx.loss = _loss(*ctx.leaves, target, settings)
+                ctx.loss = _loss(rows, weights, offsets, target, settings)
             ctx.repeatable = repeatable
             return ctx.loss.detach()
 

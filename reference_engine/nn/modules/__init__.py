@@ -8,10 +8,11 @@ from reference_engine.nn.modules import (
     linear,
     loss,
     module,
+    more_losses,
     normalization,
     pooling,
     sparse,
 )
 
-__all__ = ["activation", "container", "convolution", "dropout", "linear", "loss", "module", "normalization", "pooling",
-           "sparse"]  # fmt: skip
+__all__ = ["activation", "container", "convolution", "dropout", "linear", "loss", "module", "more_losses", "normalization",
+           "pooling", "sparse"]  # fmt: skip

@@ -117,6 +117,29 @@ class Hardshrink(_Shrink):
     function = staticmethod(F.hardshrink)
 
 
+class RReLU(Module):
+    """leaky_relu with slopes that are drawn anew in training. Source: torch.nn.RReLU."""
+
+    def __init__(self, lower: float = 1.0 / 8, upper: float = 1.0 / 3, inplace: bool = False) -> None:
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.rrelu(input, self.lower, self.upper, self.training, self.inplace)
+
+    def extra_repr(self) -> str:
+        return f"lower={self.lower}, upper={self.upper}" + (", inplace=True" if self.inplace else "")
+
+
+class Softmax2d(Module):
+    """softmax over channels, the third dimension from the end. Source: torch.nn.Softmax2d."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.ndim}D instead")
+        return F.softmax(input, -3)
+
+
 class PReLU(Module):
     """leaky_relu with learned slopes. Source: torch.nn.PReLU."""
 
