@@ -7,6 +7,7 @@ would compare otherwise.
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +19,8 @@ from .checking.equality import links
 from .prelude import PIECES
 
 INLINE = 64  # drawn data of at most so many numbers are written out
+
+NAMELESS = re.compile(r"\b(inf|nan)\b")  # as Python writes numbers that have no literal
 
 DRAW = """
 def drawn(seed, draw, dtype):
@@ -170,7 +173,8 @@ def _given(given: Given) -> str:
     grad = ", requires_grad=True" if given.requires_grad else ""
     if count == 0:
         return f"{given.name} = torch.zeros({given.shape}, dtype=torch.{given.dtype}{grad})"
-    return f"{given.name} = torch.tensor({draw(given).tolist()!r}, dtype=torch.{given.dtype}{grad})"
+    elements = NAMELESS.sub(r"torch.\g<0>", repr(draw(given).tolist()))
+    return f"{given.name} = torch.tensor({elements}, dtype=torch.{given.dtype}{grad})"
 
 
 def _formula(given: Given) -> str:

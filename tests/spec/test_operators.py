@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -182,6 +185,35 @@ def test_scripts_run_on_plain_torch() -> None:
     text = "\n".join(f"exec({standalone(case)!r}, {{}})" for case in kept)
     done = subprocess.run([sys.executable, "-"], input=text, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stderr, done.stdout.split()) == ("", ["OK"] * len(kept))
+
+
+@pytest.mark.slow
+def test_every_script_holds_on_plain_torch() -> None:
+    """The standalone script of every case of every table."""
+    pytest.importorskip("torch")
+    engine, failed = load_engine("torch"), []
+    before = engine.capture()
+    for case in CASES:
+        if case.torch_departs is None:
+            with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    exec(compile(standalone(case), case.name, "exec"), {"__name__": "__main__"})
+                except Exception as error:
+                    failed.append(f"{case.name}: {type(error).__name__}: {error}")
+                finally:
+                    engine.restore(before)
+    assert failed == []
+
+
+def test_a_script_spells_infinities_and_nan(folder: Folder) -> None:
+    """Data and written values that Python has no literal for."""
+    folder.table(
+        "call: x + y", "x: [.inf, .nan]\ny: [[0.0], [-.inf]]\nonly: [value]\nvalue: [[.inf, .nan], [.nan, .nan]]"
+    )
+    script = standalone(folder.load().cases[0])
+    assert "torch.tensor([torch.inf, torch.nan]" in script
+    assert "same(result, [[math.inf, math.nan], [math.nan, math.nan]])" in script
 
 
 def test_scripts_notice_a_wrong_derivative() -> None:

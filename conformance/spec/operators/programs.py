@@ -12,6 +12,9 @@ from typing import Any
 NAMES = frozenset({
     "f", "result", "cotangent", "tangent", "pushed", "expected", "gradient", "first", "second", "along", "wide",
 })  # fmt: skip
+PREFIXES = ("__", "expected_", "second_", "wide_")
+# The torch paths that the templates spell.
+REQUIRES = ("autograd.backward", "autograd.grad", "func.jvp", "ones_like")
 
 
 @dataclass(frozen=True)

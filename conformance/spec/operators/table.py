@@ -12,7 +12,7 @@ from conformance.case import Case, Site, Tolerance
 from conformance.errors import Place, SpecError, SpecErrors
 
 from ..chapter import Frame, in_order
-from ..checking import check
+from ..checking import Checked, check
 from ..reading import Document, Route, read
 from ..schema import check_form
 from ..specification import Chapter
@@ -29,7 +29,7 @@ KEYS = frozenset({
 # What a check's own entry, the sample and the operator may say, the nearest one first.
 SAID = ("tolerance", "torch_departs", "pending", "note")
 
-Compiled = tuple[tuple[str, ...], bytes, tuple[Site, ...]]
+Compiled = tuple[bytes, tuple[Site, ...]]
 
 
 def read_table(content: bytes, file: str, frame: Frame) -> Chapter:
@@ -52,7 +52,8 @@ class _Table:
         self.doc, self.frame = document, frame
         self.family = document.value["family"]
         self.chapter = f"ops.{self.family}"
-        self.compiled: dict[tuple[str, tuple[str, ...]], Compiled] = {}
+        self.compiled: dict[str, Compiled] = {}
+        self.checked: dict[tuple[str, tuple[str, ...]], Checked] = {}
         self.names: dict[str, Place] = {}
         stem = PurePosixPath(document.file).stem
         if self.family != stem:
@@ -83,17 +84,19 @@ class _Table:
             self.refuse(f"the {what} '{name}' is here twice", route, hint)
         known.setdefault(name, place)
 
-    def compile(self, program: str, names: tuple[str, ...], route: Route) -> Compiled:
-        """(required paths, marshalled code, sites) of a program; the same text is compiled once."""
-        known = self.compiled.get((program, names))
-        if known is None:
-            checked = check(program, self.frame.vocabulary, names)
-            for problem in checked.problems:
-                line = program.split("\n")[problem.line - 1].strip()
-                self.refuse(f"{problem.what}, in: {line}", route, problem.hint)
-            code, sites = self.frame.lower(checked.tree)
-            known = self.compiled[program, names] = checked.requires, marshal.dumps(code), sites
-        return known
+    def check(self, text: str, names: tuple[str, ...]) -> Checked:
+        """A piece of program, judged; the same text is judged once."""
+        key = (text, names)
+        if key not in self.checked:
+            self.checked[key] = check(text, self.frame.vocabulary, names)
+        return self.checked[key]
+
+    def compile(self, program: str) -> Compiled:
+        """(marshalled code, sites) of a program whose pieces are checked; the same text is compiled once."""
+        if program not in self.compiled:
+            code, sites = self.frame.lower(ast.parse(program))
+            self.compiled[program] = marshal.dumps(code), sites
+        return self.compiled[program]
 
 
 class _Sample:
@@ -120,7 +123,7 @@ class _Sample:
 
     def _datum(self, name: str, value: Any) -> None:
         refuse = self.table.refuse
-        if name in self.table.frame.vocabulary.names or name in programs.NAMES or name.startswith("__"):
+        if name in self.table.frame.vocabulary.names or name in programs.NAMES or name.startswith(programs.PREFIXES):
             refuse(f"'{name}' keeps its meaning and is no name for a datum", (*self.route, name), key=True)
             return
         wrong = list(mistakes(name, value))
@@ -183,7 +186,7 @@ class _Sample:
 
     def _text(self, text: str, route: Route) -> frozenset[str] | None:
         """The names that a piece of program reads, which is checked at its place; None where something is refused."""
-        checked = check(text, self.table.frame.vocabulary, [d.name for d in self.data])
+        checked = self.table.check(text, tuple(d.name for d in self.data))
         line, column = self.table.doc.values.get(route, (1, 1))
         if route in self.table.doc.blocks:
             line, column = self.table.doc.blocks[route][0], self.table.doc.blocks[route][1] + 1
@@ -198,9 +201,7 @@ class _Sample:
         """A case for each check that applies."""
         for kind in self.checks.made():
             text = programs.program(kind, self.subject)
-            used = {n.id for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Name)}
-            data = [d for d in self.data if d.name in used]
-            requires, code, sites = self.table.compile(text, tuple(d.name for d in data), self.route)
+            code, sites = self.table.compile(text)
             line = self.table.doc.place(self.route).line
             yield Case(
                 chapter=self.table.chapter,
@@ -211,15 +212,24 @@ class _Sample:
                 file=self.table.doc.file,
                 line=line,
                 program_line=line,
-                requires=requires,
+                requires=self._requires(kind, text),
                 code=code,
                 sites=sites,
                 covers=(*self.operator.get("covers", ()), *self.sample.get("covers", ())),
                 entries=tuple(self.operator.get("entries", [self.operator["op"].removeprefix("Tensor.")])),
-                given=tuple(d.given(DTYPES.get(kind, kind), self._leaf(d, kind)) for d in data),
+                given=tuple(d.given(DTYPES.get(kind, kind), self._leaf(d, kind)) for d in self.data),
                 kink=self.sample.get("kind") == "kink",
                 **self._notes(kind),
             )
+
+    def _requires(self, kind: str, text: str) -> tuple[str, ...]:
+        """The torch paths of the program: those of its pieces, and of the template around them."""
+        pieces = [self.subject.call]
+        if kind == "value" and isinstance(self.subject.value, str):
+            pieces.append(self.subject.value.strip())
+        names = tuple(d.name for d in self.data)
+        found = {path for piece in pieces for path in self.table.check(piece, names).requires}
+        return tuple(sorted(found.union(path for path in programs.REQUIRES if f"torch.{path}(" in text)))
 
     def _leaf(self, datum: Datum, kind: str) -> bool:
         return kind != "value" and datum.name in self.subject.differentiable
