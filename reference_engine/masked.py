@@ -7,12 +7,14 @@ Autograd".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from reference_engine.memory import kinds
+from reference_engine.ops import masked_reductions
 from reference_engine.ops.kinds import Operator, general, linear
 from reference_engine.ops.reductions import axes_of, restore
 from reference_engine.ops.shapes import broadcast
@@ -175,5 +177,20 @@ def is_masked_tensor(obj: Any) -> bool:
     """Whether obj is a masked tensor. Source: torch.masked.is_masked_tensor."""
     return isinstance(obj, MaskedTensor)
 
+
+def _over_valid(function: Callable) -> Callable:
+    """A function of a plain tensor and a mask; of a masked tensor its own method."""
+
+    @functools.wraps(function)
+    def call(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if isinstance(input, MaskedTensor):
+            return getattr(input, function.__name__)(*args, **kwargs)
+        return function(input, *args, **kwargs)
+
+    return call
+
+
+for _function in masked_reductions.NAMES:
+    globals()[_function.__name__] = _over_valid(_function)
 
 __all__ = ["MaskedTensor", "as_masked_tensor", "is_masked_tensor", "masked_tensor"]
