@@ -5,8 +5,8 @@ from __future__ import annotations
 from reference_engine.ops import registry, unordered
 from reference_engine.ops.activations import gelu, glu, gumbel_softmax, log_softmax, normalize, softmax, softplus
 from reference_engine.ops.activations import log_sigmoid as logsigmoid
+from reference_engine.ops.affine import bilinear, linear
 from reference_engine.ops.compositions import (
-    bilinear,
     celu,
     celu_,
     elu,
@@ -73,7 +73,6 @@ from reference_engine.ops.margins import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from reference_engine.ops.matmul import linear
 from reference_engine.ops.normalization import (
     batch_norm,
     group_norm,

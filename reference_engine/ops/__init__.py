@@ -4,6 +4,7 @@ follows from that. Importing this package declares them all and hangs their meth
 
 from reference_engine.ops import (
     activations,
+    affine,
     aten,
     clamping,
     comparisons,
@@ -15,9 +16,9 @@ from reference_engine.ops import (
     diagonals,
     distances,
     dropout,
+    einsum,
     elementwise,
     embedding,
-    factorizations,
     filling,
     floats,
     folding,
@@ -46,6 +47,7 @@ from reference_engine.ops import (
     padding,
     pooling,
     positions,
+    products,
     quantiles,
     rearranging,
     reductions,
@@ -73,6 +75,7 @@ operators.install()
 
 __all__ = [
     "activations",
+    "affine",
     "aten",
     "clamping",
     "comparisons",
@@ -84,9 +87,9 @@ __all__ = [
     "diagonals",
     "distances",
     "dropout",
+    "einsum",
     "elementwise",
     "embedding",
-    "factorizations",
     "filling",
     "floats",
     "folding",
@@ -115,6 +118,7 @@ __all__ = [
     "padding",
     "pooling",
     "positions",
+    "products",
     "quantiles",
     "rearranging",
     "reductions",

@@ -121,12 +121,6 @@ def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, trainin
     return applied(gates.rrelu_op, input, inplace, slope=gates.drawn_slopes(input, lower, upper, training))
 
 
-def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x1 A x2 + b. Source: torch.nn.functional.bilinear."""
-    result = f["einsum"]("...i,kij,...j->...k", input1, weight, input2)
-    return result if bias is None else result + bias
-
-
 def _named_in_place(function: Callable) -> Callable:
     """torch's `name_`: the function with inplace=True."""
 
@@ -141,5 +135,5 @@ def _named_in_place(function: Callable) -> Callable:
 elu_, leaky_relu_, hardtanh_, threshold_ = map(_named_in_place, (elu, leaky_relu, hardtanh, threshold))
 celu_, selu_, rrelu_ = map(_named_in_place, (celu, selu, rrelu))
 
-for _function in (celu, celu_, selu, selu_, threshold, threshold_, rrelu, rrelu_, bilinear):
+for _function in (celu, celu_, selu, selu_, threshold, threshold_, rrelu, rrelu_):
     registry.publish(_function.__name__, _function, method=False)

@@ -21,7 +21,7 @@ import numpy as np
 from reference_engine.ops import im2col, registry
 from reference_engine.ops.im2col import Geometry
 from reference_engine.ops.kinds import general
-from reference_engine.ops.matmul import _lowered
+from reference_engine.ops.matmul import lowered
 from reference_engine.state import state
 from reference_engine.tensor import Tensor
 
@@ -150,7 +150,7 @@ def _conv(n: int) -> Callable:
     def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
              dilation: Any = 1, groups: int = 1) -> Tensor:  # fmt: skip
         if state.autocast is not None:
-            input, weight, bias = _lowered(input, weight, bias)
+            input, weight, bias = lowered(input, weight, bias)
         geometry = make_geometry(weight, n, stride, padding, dilation, groups)
 
         def run(x: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ def _conv_transpose(n: int) -> Callable:
     def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
              output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:  # fmt: skip
         if state.autocast is not None:
-            input, weight, bias = _lowered(input, weight, bias)
+            input, weight, bias = lowered(input, weight, bias)
         geometry = make_geometry(weight, n, stride, padding, dilation, groups)
         extra = per_dimension(output_padding, n, "output_padding")
         if any(e >= max(s, d) for e, s, d in zip(extra, geometry.stride, geometry.dilation, strict=True)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import sign
-from reference_engine.ops.reductions import vector_norm
+from reference_engine.ops.linalg.norms import vector_norm
 from reference_engine.ops.registry import both, function
 from reference_engine.tensor import Tensor
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from reference_engine.ops.affine import linear
 from reference_engine.ops.likelihoods import cross_entropy
-from reference_engine.ops.matmul import linear
 from reference_engine.tensor import Tensor
 
 TWICE = (

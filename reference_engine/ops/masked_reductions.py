@@ -13,8 +13,9 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.linalg.norms import vector_norm
 from reference_engine.ops.masks import fill_op
-from reference_engine.ops.reductions import axes_of, vector_norm
+from reference_engine.ops.reductions import axes_of
 from reference_engine.tensor import Tensor, wrap
 
 f = registry.functions

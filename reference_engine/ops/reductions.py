@@ -11,7 +11,6 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.elementwise import where
 from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import constant, general, linear
 from reference_engine.ops.registry import both
@@ -172,65 +171,7 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return prod_dims(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
 
 
-# --- norms, variance, logsumexp: compositions --------------------------------------------------------------------
-
-
-def _norm_rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
-    """x / |x|, and 0 where the norm is 0: torch's subgradient."""
-    g, y = restore(g, x_shape, dims), restore(y, x_shape, dims)
-    if not isinstance(x, Tensor):
-        return np.where(y == 0, 0, x / np.where(y == 0, 1, y)).astype(x.dtype) * g
-    zero = wrap(y._array == 0)
-    return where(zero, 0.0, x / where(zero, 1.0, y)) * g
-
-
-norm_two = general("linalg_vector_norm", lambda x, *, dims, keepdim: np.sqrt(np.add.reduce(np.square(np.abs(x)), axis=dims, keepdims=keepdim)),
-                   _norm_rule, holomorphic=False, saved_names=("self",))  # fmt: skip
-
-
-# The number of elements that are not 0. Its gradient is left undefined, which stands for zero.
-norm_zero = general("linalg_vector_norm", lambda x, *, dims, keepdim: np.add.reduce((x != 0).astype(x.real.dtype), axis=dims, keepdims=keepdim),
-                    lambda g: None, inputs=("x",), holomorphic=False)  # fmt: skip
-
-
-def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The vector norm of order `ord`. Source: torch.linalg.vector_norm."""
-    if x.dtype.category < dtypes.FLOATING:
-        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-                           f"{dtypes.type_name(x.dtype)}")  # fmt: skip
-    x = x if dtype is None else x.to(dtype)
-    dims = axes_of(dim, x._array.ndim)
-    absolute = registry.functions["abs"]
-    if ord == 2:
-        return norm_two(x, dims=dims, keepdim=keepdim)
-    if ord == float("inf"):
-        return registry.functions["amax"](absolute(x), dims, keepdim)
-    if ord == float("-inf"):
-        return registry.functions["amin"](absolute(x), dims, keepdim)
-    if ord == 0:
-        return norm_zero(x, dims=dims, keepdim=keepdim)
-    if ord == 1:
-        return sum(absolute(x), dims, keepdim)
-    size = absolute(x)
-    if ord < 1:  # the root's slope at an element 0 is infinite; torch's gradient there is 0
-        nothing = size._array == 0
-        size = where(nothing, 0.0, where(nothing, 1.0, size) ** ord) if ord > 0 else size**ord
-        powers = sum(size, dims, keepdim)
-    else:
-        powers = sum(size**ord, dims, keepdim)
-    zero = powers._array == 0  # the root has no slope there; the norm's subgradient is 0
-    return where(zero, powers, where(zero, 1.0, powers) ** (1.0 / ord))
-
-
-@both
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
-    """The vector norm over all or given dimensions. Source: torch.norm."""
-    x = input if dtype is None else input.to(dtype)
-    if p == "nuc":
-        from reference_engine.ops.linalg import matrix_norm
-
-        return matrix_norm(x, "nuc", (-2, -1) if dim is None else dim, keepdim)
-    return vector_norm(x, 2 if p in ("fro", None) else p, dim, keepdim)
+# --- variance, logsumexp: compositions --------------------------------------------------------------------
 
 
 @both

@@ -10,8 +10,9 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import complex as complexes
-from reference_engine.ops import elementwise, linalg, matmul, moments, reductions, registry, unordered
+from reference_engine.ops import elementwise, matmul, moments, reductions, registry, unordered
 from reference_engine.ops.kinds import Operator, _array_at
+from reference_engine.ops.linalg import solving, spectral
 from reference_engine.ops.rules import Rule
 from reference_engine.optim import optimizer
 from reference_engine.tape import backward
@@ -243,14 +244,18 @@ def var_squares_without_modulus(p: Patch) -> None:
 @fault("complex")
 def determinant_does_not_conjugate(p: Patch) -> None:
     """The gradient of det is the matrix of cofactors, without its conjugate."""
-    p.set(linalg.det_op, "holomorphic", False)
+    p.set(solving.det_op, "holomorphic", False)
 
 
 @fault("complex")
 def singular_values_ignore_phases(p: Patch) -> None:
     """The gradient of singular values drops the imaginary parts of the singular vectors."""
-    original = linalg._svdvals_rule
-    _rule(p, linalg.svdvals_op, 0, lambda g, x: original(g, x).real + 0 * x)
+    original = spectral._svd_rule
+
+    def rule(gs: tuple, U: Any, S: Any, Vh: Any, x_shape: tuple) -> tuple:
+        return (original(gs, U, S, Vh, x_shape)[0].real + 0j,)
+
+    p.set(spectral.svd_op, "joint", Rule(rule))
 
 
 @fault("complex")

@@ -13,7 +13,6 @@ from reference_engine.ops import (
     distances,
     elementwise,
     gates,
-    linalg,
     losses,
     order,
     reductions,
@@ -24,6 +23,7 @@ from reference_engine.ops import (
     underivable,
 )
 from reference_engine.ops.kinds import _array_at
+from reference_engine.ops.linalg import norms
 from reference_engine.ops.positions import add_at
 from reference_engine.ops.rules import Rule
 from tests.faulty_engines.patching import Patch, fault
@@ -98,29 +98,30 @@ def hypot_is_nan_at_the_origin(p: Patch) -> None:
 def norm_is_nan_at_zero(p: Patch) -> None:
     """The 2-norm divides by itself, at the zero vector too."""
 
-    def rule(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
-        g, y = reductions.restore(g, x_shape, dims), reductions.restore(y, x_shape, dims)
-        return x / y * g
-
-    _rules(p, reductions.norm_two, rule)
+    p.set(norms, "masked", lambda g, mask: g)
 
 
 @fault("nondifferentiable")
 def norm_zero_gives_zeros(p: Patch) -> None:
     """The norm of order 0 has a gradient of zeros instead of none."""
-    _rules(p, reductions.norm_zero, lambda g, x_shape: np.zeros(x_shape, g.dtype))
+    original = norms._rule
+
+    def rule(g: Any, x: Any, y: Any, ord: float, dims: tuple, x_shape: tuple) -> Any:
+        return np.zeros(x_shape, g.dtype) if ord == 0 else original(g, x, y, ord, dims, x_shape)
+
+    _rules(p, norms.vector_norm_op, rule)
 
 
 @fault("nondifferentiable")
 def nuclear_norm_keeps_null_directions(p: Patch) -> None:
     """Singular values that are 0 add their singular vectors to the nuclear norm's gradient."""
-    p.function(linalg._positive, lambda values: values)
+    p.function(norms._positive, lambda values: values)
 
 
 @fault("nondifferentiable")
 def pairwise_distance_forgets_eps(p: Patch) -> None:
     """pairwise_distance takes the norm of the bare difference."""
-    p.function(distances.pairwise_distance, lambda x1, x2, p=2.0, eps=1e-6, keepdim=False: reductions.vector_norm(
+    p.function(distances.pairwise_distance, lambda x1, x2, p=2.0, eps=1e-6, keepdim=False: norms.vector_norm(
         x1 - x2, p, -1, keepdim))  # fmt: skip
 
 

@@ -134,10 +134,10 @@ def step_moves_frozen_parameters(p: Patch) -> None:
 @fault("worked_examples")
 def forgets_the_bias_gradient(p: Patch) -> None:
     """The bias of a linear layer is treated as a constant."""
-    from reference_engine.ops import matmul
+    from reference_engine.ops import affine
 
-    rules = matmul.addmm_op.rules
-    p.set(matmul.addmm_op, "rules", (None, *rules[1:]))
+    rules = affine.plain_addmm.rules
+    p.set(affine.plain_addmm, "rules", (None, *rules[1:]))
 
 
 @fault("worked_examples")

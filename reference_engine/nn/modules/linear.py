@@ -9,7 +9,7 @@ from reference_engine import creation
 from reference_engine.nn import init
 from reference_engine.nn.modules.module import Module
 from reference_engine.nn.parameter import Parameter
-from reference_engine.ops import matmul
+from reference_engine.ops import affine
 from reference_engine.tensor import Tensor
 
 
@@ -45,7 +45,7 @@ class Linear(Module):
             init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        return matmul.linear(input, self.weight, self.bias)
+        return affine.linear(input, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -10,7 +10,7 @@ from typing import Any
 from reference_engine import creation
 from reference_engine.autograd.grad_mode import no_grad
 from reference_engine.ops.joining import stack
-from reference_engine.ops.reductions import vector_norm
+from reference_engine.ops.linalg.norms import vector_norm
 from reference_engine.tensor import Tensor
 
 

@@ -1,0 +1,85 @@
+"""What matrix functions ask of their inputs, and the errors and named results that they give. Source: torch.linalg."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.tensor import Tensor
+
+
+class _LinAlgError(RuntimeError):
+    """A matrix has no such decomposition or inverse. Source: torch.linalg.LinAlgError."""
+
+
+LinAlgError = _LinAlgError
+
+# fmt: off
+Inverse       = namedtuple("Inverse", ("inverse", "info"))
+Solution      = namedtuple("Solution", ("result", "info"))
+SlogDet       = namedtuple("SlogDet", ("sign", "logabsdet"))
+CholeskyEx    = namedtuple("CholeskyEx", ("L", "info"))
+LU            = namedtuple("LU", ("P", "L", "U"))
+LUFactor      = namedtuple("LUFactor", ("LU", "pivots"))
+LUFactorEx    = namedtuple("LUFactorEx", ("LU", "pivots", "info"))
+LDL           = namedtuple("LDL", ("LD", "pivots"))
+LDLEx         = namedtuple("LDLEx", ("LD", "pivots", "info"))
+Unpacked      = namedtuple("Unpacked", ("P", "L", "U"))
+QR            = namedtuple("QR", ("Q", "R"))
+Geqrf         = namedtuple("Geqrf", ("a", "tau"))
+Eig           = namedtuple("Eig", ("eigenvalues", "eigenvectors"))
+Eigh          = namedtuple("Eigh", ("eigenvalues", "eigenvectors"))
+SVD           = namedtuple("SVD", ("U", "S", "Vh"))
+OldSVD        = namedtuple("OldSVD", ("U", "S", "V"))
+Triangular    = namedtuple("Triangular", ("solution", "cloned_coefficient"))
+LeastSquares  = namedtuple("LeastSquares", ("solution", "residuals", "rank", "singular_values"))
+# fmt: on
+
+
+def matrices(name: str, x: Tensor, what: str = "A") -> Tensor:
+    """x, after a check that it holds matrices."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"linalg_{name}(): argument '{what}' (position 1) must be Tensor, not {type(x).__name__}")
+    if x._array.ndim < 2:
+        raise RuntimeError(f"linalg.{name}: The input tensor {what} must have at least 2 dimensions.")
+    return x
+
+
+def floating(name: str, x: Tensor) -> Tensor:
+    """x, after a check that its numbers are real or complex."""
+    if x._array.dtype.kind not in "fc":
+        raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got "
+                           f"{dtypes.type_name(x.dtype)}")  # fmt: skip
+    if x._array.dtype.itemsize < 4:
+        raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {dtypes.type_name(x.dtype)}")
+    return x
+
+
+def square(name: str, x: Tensor, *, types: str | None = None) -> Tensor:
+    """x, after a check that it holds square matrices of real or complex numbers.
+
+    `types`: the name under which a wrong element type is reported, where it is another.
+    """
+    matrices(name, x)
+    if x._array.shape[-1] != x._array.shape[-2]:
+        raise RuntimeError(f"linalg.{name}: A must be batches of square matrices, but they are {x._array.shape[-2]} by "
+                           f"{x._array.shape[-1]} matrices")  # fmt: skip
+    return floating(types or name, x)
+
+
+def implemented(kernel: str, x: Tensor) -> Tensor:
+    """x, after a check that there is a kernel for its element type."""
+    if x._array.dtype.kind not in "fc" or x._array.dtype.itemsize < 4:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtypes.type_name(x.dtype)}'")
+    return x
+
+
+def failed(info: np.ndarray) -> tuple[int, str] | None:
+    """The first failure that `info` tells of: the number in it, and "(Batch element i): " in a batch."""
+    flat = np.reshape(info, -1)
+    for element, number in enumerate(flat):
+        if number:
+            return int(number), f"(Batch element {element}): " if np.ndim(info) else ""
+    return None
