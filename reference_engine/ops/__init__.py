@@ -3,6 +3,7 @@ follows from that. Importing this package declares them all and hangs their meth
 """
 
 from reference_engine.ops import (
+    accepted,
     activations,
     affine,
     aten,
@@ -69,11 +70,13 @@ from reference_engine.ops import (
 )
 
 unordered.declare()
+accepted.declare()
 inplace_forms.declare()
 numpy_names.declare()
 operators.install()
 
 __all__ = [
+    "accepted",
     "activations",
     "affine",
     "aten",

@@ -48,6 +48,14 @@ def _rint(x: Any) -> Any:
     return np.rint(x) if x.dtype.kind in "fc" else x  # integers are round
 
 
+def _power(a: Any, b: Any) -> Any:
+    """a ** b; of integers with negative exponents the reciprocal rounded towards 0."""
+    if a.dtype.kind not in "iu" or not np.less(b, 0).any():
+        return np.power(a, b)
+    inverse = np.where(a == 1, 1, np.where(a == -1, np.where(b % 2, -1, 1), 0))
+    return np.where(b < 0, inverse, np.power(a, np.where(b < 0, 0, b))).astype(np.result_type(a, b))
+
+
 ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}
 
 
@@ -108,7 +116,7 @@ _sub       = elementwise("_sub",            np.subtract,           "1",         
 _rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",                       "1",      node="RsubBackward1", inplace=False)
 mul        = elementwise("mul",             np.multiply,           "b",                        "a")
 _div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-((a / b) / b)", numeric="float", node="DivBackward0", inplace=False)
-pow_tensor = elementwise("_pow",            np.power,              "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
+pow_tensor = elementwise("_pow",            _power,                "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
 atan2      = elementwise("atan2",           np.arctan2,            "masked(g * b / (a * a + b * b), (a != 0) | (b != 0))", "masked(-g * a / (a * a + b * b), (a != 0) | (b != 0))", numeric="float")
 maximum    = elementwise("maximum",         np.maximum,            "masked(halved(g, a == b), ~(a < b))", "masked(halved(g, a == b), ~(b < a))", inplace=False)
 minimum    = elementwise("minimum",         np.minimum,            "masked(halved(g, a == b), ~(b < a))", "masked(halved(g, a == b), ~(a < b))", inplace=False)
@@ -139,7 +147,9 @@ def _pow_safe_tensors(a: Any, b: Any) -> Any:
 def _log_safe_arrays(a: Any, b: Any) -> Any:
     """log a, and 0 where a is 0 and b is not negative: y * log a tends to 0 there."""
     still = np.equal(a, 0) & np.greater_equal(np.real(b), 0)
-    return np.where(still, np.zeros((), np.result_type(a, np.float32)), np.log(np.where(still, 1, a)))
+    base = np.where(still, 1, a)
+    base = base.astype(np.result_type(base, b)) if np.iscomplexobj(b) else base  # of a negative base too
+    return np.where(still, np.zeros((), np.result_type(a, np.float32)), np.log(base))
 
 
 def _log_safe_tensors(a: Any, b: Any) -> Any:
@@ -190,13 +200,21 @@ for _fn, _refuses in ((neg, _no_negative), (_sub, _no_difference), (_rsub, _no_d
 @both
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """input + alpha * other. Source: torch.add."""
-    return _add(input, other if alpha == 1 else mul(other, alpha), out=out)
+    return _add(input, other if alpha == 1 else _scaled(input, other, alpha), out=out)
 
 
 @both
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
     """input - alpha * other. Source: torch.sub."""
-    return _sub(input, other if alpha == 1 else mul(other, alpha), out=out)
+    return _sub(input, other if alpha == 1 else _scaled(input, other, alpha), out=out)
+
+
+def _scaled(input: Any, other: Any, alpha: Any) -> Any:
+    """alpha * other, whose type an integer alpha leaves as it is."""
+    if isinstance(alpha, (float, complex)) and not (_floating(input) or _floating(other)):
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    result = mul(other, alpha)
+    return result.to(other.dtype) if isinstance(other, Tensor) and other.dtype is dtypes.bool_ else result
 
 
 @both
@@ -218,7 +236,9 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
         raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
                            f"'{rounding_mode}'")  # fmt: skip
     result = _div_trunc(input, other)
-    return result if _floating(input) or _floating(other) else result.to(dtypes.int64)
+    if _floating(input) or _floating(other):
+        return result
+    return result.to(dtypes.result_type([dtypes.operand(x) for x in (input, other)]))
 
 
 def _floating(x: Any) -> bool:
@@ -259,7 +279,7 @@ def power(x: Any, exponent: Any) -> Any:
         return pow_tensor(x, exponent)
     if isinstance(exponent, complex) and array.dtype.kind != "c":
         return pow_tensor(x, exponent)
-    if array.dtype.kind in "iu" and exponent < 0:
+    if array.dtype.kind in "iub" and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     return pow_number(x, exponent=exponent)
 

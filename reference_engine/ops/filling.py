@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.dtypes import converted
+from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import nil
@@ -26,6 +27,7 @@ def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 copy_from = general("copy", _copied, lambda g: nil(g), lambda g: g,
                      inputs=("x", "v"), node="CopyBackwards", saved_names=("self", "src"))  # fmt: skip
+_fill_tensor = general("fill", _copied, lambda g: nil(g), lambda g: g, inputs=("x", "v"), node="FillBackward1")
 _fill = linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: nil(g), node="FillBackward0")
 
 
@@ -43,7 +45,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     """Overwritten with one value. Source: torch.Tensor.fill_."""
     check_inplace(self)
     if isinstance(value, Tensor):
-        return overwrite(self, lambda alias: copy_from(alias, value))
+        return overwrite(self, lambda alias: _fill_tensor(alias, value))
     if isinstance(value, complex) and not self.is_complex():
         if value.imag != 0:
             names = {"float32": "float", "float64": "double", "float16": "c10::Half"}
@@ -51,6 +53,21 @@ def fill_(self: Tensor, value: Any) -> Tensor:
             raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
         value = value.real
     return overwrite(self, lambda alias: _fill(alias, value=value))
+
+
+def _only_one(value: Tensor) -> None:
+    if value._array.ndim:
+        raise RuntimeError("fill_ only supports 0-dimension value tensor but got tensor with "
+                           f"{value._array.ndim} dimensions.")  # fmt: skip
+
+
+@registry.function
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A tensor like `input` that holds one value everywhere; the old values get gradient zero. Source: torch.fill."""
+    if isinstance(value, Tensor):
+        _only_one(value)
+        return _fill_tensor(input, value)
+    return _fill(input, value=value)
 
 
 @method
@@ -61,3 +78,5 @@ def zero_(self: Tensor) -> Tensor:
 
 
 _zero = linear("zero", lambda x: np.zeros_like(x), lambda g: nil(g))
+registry.publish("fill_", fill_, method=False)
+registry.publish("zero_", zero_, method=False)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.elementwise import add
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.registry import both
 from reference_engine.tensor import Tensor
@@ -13,19 +15,30 @@ from reference_engine.tensor import Tensor
 @both
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input). Source: torch.lerp."""
+    if end.dtype is not input.dtype:
+        names = dtypes.type_name(input.dtype).lower(), dtypes.type_name(end.dtype).lower()
+        raise RuntimeError(f"expected dtype {names[0]} for `end` but got dtype {names[1]}")
+    if input.dtype.category < dtypes.FLOATING:
+        kernel = "lerp_kernel_tensor" if isinstance(weight, Tensor) else "lerp_kernel_scalar"
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtypes.type_name(input.dtype)}'")
     return input + weight * (end - input)
 
 
 @both
-def addcmul(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+def addcmul(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Tensor:
     """input + value * tensor1 * tensor2. Source: torch.addcmul."""
-    return input + (tensor1 * tensor2 if value == 1 else value * tensor1 * tensor2)
+    if input.dtype.category < dtypes.FLOATING and tensor1.dtype.category < dtypes.FLOATING:
+        value = int(value)
+    return add(input, tensor1 * tensor2 if value == 1 else value * tensor1 * tensor2, out=out)
 
 
 @both
-def addcdiv(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1) -> Tensor:
+def addcdiv(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Tensor:
     """input + value * tensor1 / tensor2. Source: torch.addcdiv."""
-    return input + value * (tensor1 / tensor2)
+    if max(tensor1.dtype.category, tensor2.dtype.category) < dtypes.FLOATING:
+        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will "
+                           "perform a true division of tensor1 and tensor2. ")  # fmt: skip
+    return add(input, value * (tensor1 / tensor2), out=out)
 
 
 for _name, _fn in {"lerp_": lerp, "addcmul_": addcmul, "addcdiv_": addcdiv}.items():

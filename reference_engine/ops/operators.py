@@ -45,7 +45,7 @@ m["__add__"] = m["__radd__"] = elementwise._add
 m["__mul__"] = m["__rmul__"] = elementwise.mul
 m["__sub__"], m["__rsub__"] = elementwise._sub, elementwise._rsub
 m["__truediv__"] = elementwise._div
-m["__rtruediv__"] = lambda self, other: elementwise.reciprocal(self) * other
+m["__rtruediv__"] = m["__rdiv__"] = lambda self, other: elementwise.reciprocal(self) * other
 m["__neg__"], m["__pos__"], m["__abs__"] = f["neg"], f["positive"], f["abs"]
 m["__pow__"], m["__rpow__"] = _accepting(elementwise.pow), _reflected(elementwise.pow)
 m["__floordiv__"], m["__rfloordiv__"] = _accepting(f["floor_divide"]), _reflected(f["floor_divide"])

@@ -47,6 +47,7 @@ ACTIVATIONS = """
     huber_loss=huber_cpu binary_cross_entropy=binary_cross_entropy softmax=softmax_kernel_impl
     log_softmax=log_softmax_kernel_impl
 """
+FLOATS = {word.partition("=")[0] for word in ACTIVATIONS.split()} - {"threshold"}  # they have no integer form either
 CLAMPING = ("hardtanh", "relu6")
 ACROSS = {"max": "max_all", "min": "min_all", "median": "median_cpu"}  # with a dimension they are other kernels
 
@@ -70,8 +71,15 @@ def refuse_kernel(kernel: str, arguments: tuple) -> None:
     refuse(*_kernels(f"name={kernel}")["name"], arguments)
 
 
-def refusing(function: Callable, error: type[RuntimeError], message: str) -> Callable:
-    """The function, refusing complex arguments."""
+def _refuse_integers(error: type[RuntimeError], message: str, arguments: tuple) -> None:
+    """Raises where all tensors among the arguments are of integers or bools."""
+    operands = [dtypes.operand(x) for x in arguments if isinstance(x, Tensor)]
+    if operands and (common := dtypes.result_type(operands)).category < dtypes.FLOATING:
+        raise error(message.format(type=dtypes.type_name(common)))
+
+
+def refusing(function: Callable, error: type[RuntimeError], message: str, *, integers: bool = False) -> Callable:
+    """The function, refusing complex arguments, and integers where asked; not where it converts them by `dtype=`."""
     operator = getattr(function, "operator", None)
     if operator is not None:
         operator.refuses_complex = functools.partial(refuse, error, message)
@@ -79,7 +87,11 @@ def refusing(function: Callable, error: type[RuntimeError], message: str) -> Cal
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        refuse(error, message, (*args[:2], *kwargs.values()))
+        if kwargs.get("dtype") is None:
+            given = (*args[:2], *kwargs.values())
+            refuse(error, message, given)
+            if integers:
+                _refuse_integers(error, message, given)
         return function(*args, **kwargs)
 
     return call
@@ -106,8 +118,8 @@ def declare() -> None:
     for table in (registry.functions, registry.methods):
         for name, (error, message) in {**_kernels(KERNELS + ACTIVATIONS), **MESSAGES}.items():
             if name in table:
-                function = table[name]
-                table[name] = wrapped.setdefault(id(function), refusing(function, error, message))
+                function, integers = table[name], name in FLOATS
+                table[name] = wrapped.setdefault(id(function), refusing(function, error, message, integers=integers))
         for name, kernel in ACROSS.items():
             table[name] = wrapped.setdefault(id(table[name]), _across(name, kernel, table[name]))
 
@@ -117,4 +129,4 @@ def activations(namespace: dict[str, Any]) -> None:
     messages = _kernels(ACTIVATIONS) | dict.fromkeys(CLAMPING, MESSAGES["clamp"])
     for name, (error, message) in messages.items():
         if name in namespace:
-            namespace[name] = refusing(namespace[name], error, message)
+            namespace[name] = refusing(namespace[name], error, message, integers=name in FLOATS)
