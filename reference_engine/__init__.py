@@ -95,6 +95,13 @@ from reference_engine.random import (
 )
 from reference_engine.state import process
 from reference_engine.tensor import Size, Storage, Tensor, device
+from reference_engine.window_functions import (
+    bartlett_window,
+    blackman_window,
+    hamming_window,
+    hann_window,
+    kaiser_window,
+)
 
 __version__ = "2.13.0+reference"
 

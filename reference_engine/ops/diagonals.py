@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops.indexing import select
+from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
+from reference_engine.ops.masks import masked_fill
 from reference_engine.ops.positions import put_positions, take_positions
-from reference_engine.ops.registry import both
+from reference_engine.ops.registry import both, method
 from reference_engine.ops.shapes import axis, dims_of
 from reference_engine.ops.strided import as_strided
 from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import wrap as tensor_of
+
+masked_fill_ = in_place(masked_fill, "masked_fill_")
 
 
 def _numbered(shape: tuple[int, ...]) -> np.ndarray:
@@ -78,6 +83,19 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """A matrix with all elements on its diagonal. Source: torch.diagflat."""
     return diag_embed(input.reshape(-1), offset)
+
+
+@method
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """The main diagonal filled with a value; with `wrap` it goes on below a square. Source: torch.Tensor.fill_diagonal_."""
+    shape = self._array.shape
+    if len(shape) < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if len(shape) > 2 and len(set(shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    mask = np.zeros(shape, bool)
+    np.fill_diagonal(mask, True, wrap=wrap)
+    return masked_fill_(self, tensor_of(mask), fill_value)
 
 
 # --- a part replaced ---------------------------------------------------------------------------------------------

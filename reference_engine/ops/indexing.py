@@ -11,7 +11,7 @@ from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import NUMBERS, general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, narrow_to, select_dim, slice_dim
-from reference_engine.ops.registry import both, method
+from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import alias, axis
 from reference_engine.tape.saved import type_name
 from reference_engine.tape.views import check_inplace
@@ -185,7 +185,7 @@ def assign(target: Tensor, key: Any, value: Any, *, accumulate: bool) -> Tensor:
     return overwrite(target, lambda alias: index_put(alias, value, key=key, accumulate=accumulate))
 
 
-@method
+@both
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, or += with accumulate. Source: torch.Tensor.index_put_."""
     key = _checked(self, [slice(None) if i is None else i for i in indices])

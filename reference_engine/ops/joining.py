@@ -16,7 +16,7 @@ from reference_engine.ops.rearranging import atleast_1d, atleast_2d, atleast_3d
 from reference_engine.ops.registry import function
 from reference_engine.ops.shapes import axis, expand, reshape, reshape_to
 from reference_engine.state import warn_once
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Size, Tensor, wrap
 
 LEGACY = (0,)  # an empty row joins with anything, whatever the others' shapes
 
@@ -137,6 +137,15 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     shape = np.broadcast_shapes(*[t._array.shape for t in tensors])
     return tuple(expand(t, *shape) for t in tensors)
+
+
+@function
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape that tensors of these shapes broadcast to. Source: torch.broadcast_shapes."""
+    try:
+        return Size(np.broadcast_shapes(*[(s,) if isinstance(s, int) else tuple(s) for s in shapes]))
+    except ValueError:
+        raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape") from None
 
 
 @function

@@ -10,7 +10,7 @@ from reference_engine import dtypes
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, put_positions
-from reference_engine.ops.registry import both
+from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import mismatch
 from reference_engine.tensor import Tensor, wrap
 
@@ -101,6 +101,21 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if as_tuple:
         return wrap(np.stack(np.nonzero(np.atleast_1d(x)), -1)).unbind(1)
     return wrap(np.stack(np.nonzero(x), -1) if x.ndim else np.zeros((int(bool(x)), 0), np.int64))
+
+
+@both
+def argwhere(input: Tensor) -> Tensor:
+    """Indices of the elements that are not 0, one row for each. Source: torch.argwhere."""
+    return nonzero(input)
+
+
+@function
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """The coordinates of elements with these numbers in C order. Source: torch.unravel_index."""
+    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    if indices._array.dtype.kind not in "iu":
+        raise ValueError(f"expected 'indices' to be integer dtype, but got {indices.dtype}")
+    return tuple(wrap(np.asarray(i)) for i in np.unravel_index(indices._array % max(int(np.prod(sizes)), 1), sizes))
 
 
 # --- indices that may lie outside where a mask does not hold -----------------------------------------------------

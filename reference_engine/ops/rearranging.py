@@ -14,7 +14,7 @@ from reference_engine.ops import indexing, registry, strided
 from reference_engine.ops.diagonals import diagonal
 from reference_engine.ops.kinds import linear
 from reference_engine.ops.positions import index_copy_out
-from reference_engine.ops.registry import both, function
+from reference_engine.ops.registry import both, function, method
 from reference_engine.ops.shapes import (
     alias,
     axis,
@@ -59,6 +59,16 @@ def _matrix_transpose(self: Tensor) -> Tensor:
 
 registry.methods["T"] = property(_reversed_dims)
 registry.methods["mT"] = property(_matrix_transpose)
+
+
+@method
+def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
+    """The same memory and history as an object of a subclass. Source: torch.Tensor.as_subclass."""
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise TypeError(f"cls must be a type (got {type(cls).__name__})")
+    result = cls._adopt(wrap(self._array[...]))
+    alias.record((self,), {}, (result,))
+    return result
 
 
 # --- reversals and rotations -------------------------------------------------------------------------------------
