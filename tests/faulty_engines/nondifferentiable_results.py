@@ -8,8 +8,9 @@ import numpy as np
 
 import reference_engine as engine
 from reference_engine import converted
-from reference_engine.ops import elementwise, elementwise_kind, factorizations, special, underivable
+from reference_engine.ops import elementwise, elementwise_kind, special, underivable
 from reference_engine.ops.kinds import _array_at
+from reference_engine.ops.linalg import orthogonal
 from reference_engine.ops.rules import Rule
 from tests.faulty_engines.nondifferentiable import _arrays, _rules
 from tests.faulty_engines.patching import Patch, fault
@@ -131,14 +132,20 @@ def bessel_functions_are_tracked(p: Patch) -> None:
 @fault("nondifferentiable")
 def geqrf_has_zero_gradient(p: Patch) -> None:
     """geqrf gives its input gradient 0 instead of an error."""
-    p.set(factorizations._geqrf, "rules", (Rule(lambda gs, x_shape: np.zeros(x_shape, np.float32)),))
-    p.set(factorizations._geqrf, "uses_shapes", True)
+    p.set(orthogonal._geqrf_op, "rules", (Rule(lambda gs, x_shape: np.zeros(x_shape, np.float32)),))
+    p.set(orthogonal._geqrf_op, "uses_shapes", True)
 
 
 @fault("nondifferentiable")
 def permutations_are_tracked(p: Patch) -> None:
     """The permutation of linalg.lu requires grad."""
-    p.set(factorizations.lu_op, "nondifferentiable", frozenset({3, 4}))
+    original = engine.linalg.lu
+
+    def lu(A: Any, **options: Any) -> Any:
+        result = original(A, **options)
+        return result._replace(P=result.P.requires_grad_())
+
+    p.function(original, lu)
 
 
 @fault("nondifferentiable")
