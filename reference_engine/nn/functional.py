@@ -6,6 +6,7 @@ from reference_engine.ops import registry, unordered
 from reference_engine.ops.activations import gelu, glu, gumbel_softmax, log_softmax, normalize, softmax, softplus
 from reference_engine.ops.activations import log_sigmoid as logsigmoid
 from reference_engine.ops.affine import bilinear, linear
+from reference_engine.ops.attention import multi_head_attention_forward, scaled_dot_product_attention
 from reference_engine.ops.compositions import (
     celu,
     celu_,
@@ -41,8 +42,16 @@ from reference_engine.ops.convolution import (
 )
 from reference_engine.ops.ctc import ctc_loss
 from reference_engine.ops.distances import cosine_similarity, pairwise_distance, pdist
-from reference_engine.ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d
+from reference_engine.ops.dropout import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
 from reference_engine.ops.embedding import embedding, one_hot
+from reference_engine.ops.embedding_bags import embedding_bag
 from reference_engine.ops.folding import fold, unfold
 from reference_engine.ops.gates import hardshrink, prelu, softshrink
 from reference_engine.ops.likelihoods import (

@@ -25,17 +25,29 @@ rows = linear(
 )
 
 
-def _sparse_rule(g: Any, indices: np.ndarray, share: Any, x_shape: tuple) -> Any:
+def refuse_sparse_frequencies(by_frequency: bool) -> None:
+    """Sparse gradients are not scaled."""
+    if by_frequency:
+        raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+
+
+def _sparse_rule(g: Any, indices: np.ndarray, share: Any, by_frequency: bool, x_shape: tuple) -> Any:
     """The gradients as rows of a sparse table, one for each index, the padding row's left out."""
     from reference_engine.sparse.operators import make_coo
 
+    refuse_sparse_frequencies(by_frequency)
     kept = np.ones(indices.size, bool) if share is None else (share != 0).reshape(-1)
     taken = g.reshape(-1, x_shape[1])[kept if not isinstance(g, Tensor) else wrap(kept)]
     return make_coo(taken, indices=indices.reshape(1, -1)[:, kept], shape=x_shape, coalesced=False)
 
 
-sparse_rows = linear("embedding", lambda x, *, indices, share: x[indices], _sparse_rule, node="EmbeddingBackward0",
+sparse_rows = linear("embedding", lambda x, *, indices, share, by_frequency: x[indices], _sparse_rule, node="EmbeddingBackward0",
                      saved_names=("weight",))  # fmt: skip
+
+
+def frequencies(indices: np.ndarray, count: int) -> np.ndarray:
+    """How often each index occurs among all of them."""
+    return np.bincount(indices.ravel(), minlength=count)[indices]
 
 
 def _share(indices: np.ndarray, count: int, padding_idx: int | None, by_frequency: bool) -> np.ndarray | None:
@@ -44,13 +56,13 @@ def _share(indices: np.ndarray, count: int, padding_idx: int | None, by_frequenc
         return None
     share = np.ones(indices.shape)
     if by_frequency:
-        share /= np.bincount(indices.ravel(), minlength=count)[indices]
+        share /= frequencies(indices, count)
     if padding_idx is not None:
         share[indices == padding_idx] = 0
     return share[..., None]
 
 
-def _shorten(weight: Tensor, indices: np.ndarray, max_norm: float, norm_type: float) -> None:
+def shorten(weight: Tensor, indices: np.ndarray, max_norm: float, norm_type: float) -> None:
     """Scales the rows that are used to at most max_norm, in place, unrecorded."""
     used = np.unique(indices)
     norms = np.linalg.norm(weight._array[used].astype(np.float64), ord=norm_type, axis=1)
@@ -59,12 +71,19 @@ def _shorten(weight: Tensor, indices: np.ndarray, max_norm: float, norm_type: fl
     weight._bump_version()
 
 
+def check_indices(indices: Tensor, name: str) -> None:
+    """Indices are int64 or int32."""
+    if indices._array.dtype.kind != "i" or indices._array.dtype.itemsize < 4:
+        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; "
+                           f"but got torch.{type_name(indices.dtype)} instead (while checking arguments for {name})")  # fmt: skip
+
+
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
               norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:  # fmt: skip
     """weight[input]; the row `padding_idx` receives no gradient. Source: torch.nn.functional.embedding."""
-    if input._array.dtype.kind != "i" or input._array.dtype.itemsize < 4:
-        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; "
-                           f"but got torch.{type_name(input.dtype)} instead (while checking arguments for embedding)")  # fmt: skip
+    check_indices(input, "embedding")
+    if weight._array.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
     count = weight._array.shape[0]
     if padding_idx is not None:
         if not -count <= padding_idx < count:
@@ -74,9 +93,11 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     if indices.size and not (indices.min() >= 0 and indices.max() < count):
         raise IndexError("index out of range in self")
     if max_norm is not None:
-        _shorten(weight, indices, max_norm, norm_type)
-    table = sparse_rows if sparse else rows
-    return table(weight, indices=indices, share=_share(indices, count, padding_idx, scale_grad_by_freq))
+        shorten(weight, indices, max_norm, norm_type)
+    share = _share(indices, count, padding_idx, scale_grad_by_freq)
+    if sparse:
+        return sparse_rows(weight, indices=indices, share=share, by_frequency=scale_grad_by_freq)
+    return rows(weight, indices=indices, share=share)
 
 
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
@@ -86,6 +107,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     if indices.size and indices.min() < 0:
         raise RuntimeError("Class values must be non-negative.")
+    if not indices.size and num_classes <= 0:
+        raise RuntimeError("Can not infer total number of classes from empty tensor.")
     count = int(indices.max()) + 1 if num_classes == -1 else num_classes
     if indices.size and indices.max() >= count:
         raise RuntimeError("Class values must be smaller than num_classes.")

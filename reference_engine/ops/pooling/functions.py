@@ -226,3 +226,15 @@ max_pool1d_with_indices, max_pool2d_with_indices, max_pool3d_with_indices = map(
     _with_indices, (adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d)
 )
 registry.publish("max_pool1d_with_indices", max_pool1d_with_indices, method=False)
+registry.publish("max_pool2d_with_indices", max_pool2d_with_indices, method=False)
+
+
+def _max_pool_backward(grad_output: Tensor, self: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
+                       ceil_mode: bool, indices: Tensor) -> Tensor:  # fmt: skip
+    """Sends a gradient to where maxima were found. Source: torch.ops.aten.max_pool2d_with_indices_backward."""
+    plane = self._array.shape[-2:]
+    positions = maxima.in_whole(indices._array, self._array.shape[:-2], plane[0] * plane[1])
+    return maxima.backward(grad_output, self, positions=positions)
+
+
+registry.publish("max_pool2d_with_indices_backward", _max_pool_backward, method=False)
