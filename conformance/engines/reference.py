@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from conformance.arrays import Array
 from conformance.errors import EngineError
 from conformance.outcome import TensorValue
 
@@ -23,6 +24,12 @@ class ReferenceEngine(TorchLike):
             return Mode(lambda: getattr(state, name), lambda value: setattr(state, name, value), default)
 
         return (*super().find_modes(), switch("grad_layouts_enforced", True), switch("autocast", None))
+
+    def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:
+        if array.dtype.name != dtype:
+            return super().make(array, dtype, requires_grad)
+        tensor = self.namespace.from_numpy(array.copy())
+        return tensor.requires_grad_() if requires_grad else tensor
 
     def read(self, tensor: Any) -> TensorValue:
         return super().read(tensor if type(tensor._array) is np.ndarray else tensor.to_dense().detach())

@@ -109,11 +109,14 @@ class TorchLike(Engine):
 
     def bulk(self, tensor: Any) -> Array | None:
         """The elements of a large tensor as an array, None where the engine has no such way."""
-        for step in ("detach", "resolve_conj", "resolve_neg", "numpy"):
-            if callable(method := getattr(tensor, step, None)):
-                tensor = method()
-            elif not step.startswith("resolve"):
-                return None
+        try:
+            tensor = tensor.detach().numpy()
+        except Exception:  # no such way, or a view by conjugation, which numpy() refuses
+            for step in ("detach", "resolve_conj", "resolve_neg", "numpy"):
+                if callable(method := getattr(tensor, step, None)):
+                    tensor = method()
+                elif not step.startswith("resolve"):
+                    return None
         return tensor if isinstance(tensor, np.ndarray) else None
 
     def snapshot(self, tensor: Any) -> TensorValue:

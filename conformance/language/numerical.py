@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from conformance.arrays import Array, decode, encode
+from conformance.arrays import Array, decode
 from conformance.engines.base import Engine
 from conformance.outcome import TensorValue
 
 STEP = 1 / 250  # of an element's size, or of SMALL where it is smaller
 SMALL = 0.05
 IMAGINARY = 1e-20
+UNIT = 1j * IMAGINARY
 LIMIT = 1e-6  # an estimated error above this share of the quantities involved: the difference does not converge
 EPSILON = float(np.finfo(np.float64).eps)
 
@@ -36,8 +37,8 @@ class Estimate:
     __slots__ = ("value",)
 
     def __init__(self, array: Array, error: float) -> None:
-        value = encode(np.asarray(array))
-        self.value = TensorValue(value.dtype, value.shape, value.data, error=float(error))
+        dtype = "complex128" if array.dtype.kind == "c" else "float64"
+        self.value = TensorValue(dtype, array.shape, np.asarray(array, dtype).tobytes(), error=float(error))
 
 
 class Numerical:
@@ -80,8 +81,8 @@ class Numerical:
         """
         point = self._point(function, inputs)
         weights = self._arrays(cotangents)
-        if analytic and self._continues(point):
-            return _estimates(_analytic_vjp(point, weights, elementwise))
+        if analytic and (found := self._continued(point, lambda: _analytic_vjp(point, weights, elementwise))):
+            return _estimates(found)
         if elementwise:
             return _estimates([_sweep(point, index, weights) for index in range(len(point.arrays))])
         return _estimates(_by_element(point, weights))
@@ -94,12 +95,8 @@ class Numerical:
         """
         point = self._point(function, inputs, leaves)
         along = self._arrays(tangents)
-        if analytic and self._continues(point):
-            moved = [np.asarray(x + 1j * IMAGINARY * t) for x, t in zip(point.arrays, along, strict=True)]
-            found = [(y.imag / IMAGINARY, 0.0) for y in point.at(moved)]
-        else:
-            found = _along(point, along)
-        estimates = _estimates(found)
+        found = self._continued(point, lambda: _analytic_jvp(point, along)) if analytic else None
+        estimates = _estimates(found or _along(point, along))
         return tuple(estimates) if point.several else estimates[0]
 
     # --- arrays in and out ---
@@ -119,7 +116,7 @@ class Numerical:
     def _tensor(self, array: Array, leaves: bool) -> Any:
         if self._from_numpy is None:
             return self.engine.make(array, array.dtype.name, leaves)
-        tensor = self._from_numpy(array)
+        tensor = self._from_numpy(array.copy())  # f may change what it gets
         return tensor.requires_grad_() if leaves else tensor
 
     def _point(self, function: Function, inputs: Sequence[Any], leaves: bool = False) -> Point:
@@ -129,19 +126,20 @@ class Numerical:
 
         arrays = [np.array(self._array(x)) for x in inputs]
         for array in arrays:
-            if array.dtype.name not in ("float64", "complex128"):
+            if array.dtype.kind + str(array.dtype.itemsize) not in ("f8", "c16"):
                 raise TypeError(f"numerical derivatives are taken in float64 or complex128, not {array.dtype.name}")
         outputs, several = evaluate(arrays)
         return Point(evaluate, arrays, outputs, several)
 
-    def _continues(self, point: Point) -> bool:
-        """Whether the engine takes complex numbers where the inputs are real; else differences are as good."""
-        if not self.engine.spells("complex128") or any(x.dtype.kind == "c" for x in point.arrays):
-            return False
+    def _continued(self, point: Point, derivative: Callable[[], list[Found]]) -> list[Found] | None:
+        """The derivative by complex step, None where the inputs are complex already, or where the engine does not take
+        complex numbers: differences are as good."""
+        if any(x.dtype.kind == "c" for x in point.arrays) or not self.engine.spells("complex128"):
+            return None
         try:
-            return all(y.dtype.kind == "c" for y in point.at([x.astype(complex) for x in point.arrays]))
+            return derivative()
         except Exception:
-            return False
+            return None
 
 
 class Point(NamedTuple):
@@ -276,17 +274,30 @@ def _analytic_vjp(point: Point, weights: Sequence[Array], elementwise: bool) -> 
     found = []
     for index, x in enumerate(point.arrays):
         if elementwise:
-            change = point.moved(index, 1j * IMAGINARY)
-            parts = [_reduced(w * y.imag, x.shape) for w, y in zip(weights, change, strict=True)]
+            parts = [
+                _reduced(w * y, x.shape) for w, y in zip(weights, _imaginary(point.moved(index, UNIT)), strict=True)
+            ]
             gradient = np.asarray(sum(parts) / IMAGINARY)
         else:
             gradient, move = np.zeros(x.shape), np.zeros(x.shape, complex)
             for place in np.ndindex(x.shape):
-                move[place] = 1j * IMAGINARY
-                gradient[place] = _contract(weights, [y.imag for y in point.moved(index, move)]) / IMAGINARY
+                move[place] = UNIT
+                gradient[place] = _contract(weights, _imaginary(point.moved(index, move))) / IMAGINARY
                 move[place] = 0.0
         found.append((gradient, 0.0))
     return found
+
+
+def _analytic_jvp(point: Point, tangents: Sequence[Array]) -> list[Found]:
+    moved = [np.asarray(x + UNIT * t) for x, t in zip(point.arrays, tangents, strict=True)]
+    return [(y / IMAGINARY, 0.0) for y in _imaginary(point.at(moved))]
+
+
+def _imaginary(outputs: Sequence[Array]) -> list[Array]:
+    """The imaginary parts. Raises TypeError where an output is real: the function does not continue."""
+    if any(y.dtype.kind != "c" for y in outputs):
+        raise TypeError("not continued to complex numbers")
+    return [y.imag for y in outputs]
 
 
 # --- along tangents ---
