@@ -31,6 +31,7 @@ from reference_engine.nn.modules.activation import (
     Tanhshrink,
     Threshold,
 )
+from reference_engine.nn.modules.attention import MultiheadAttention
 from reference_engine.nn.modules.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from reference_engine.nn.modules.convolution import (
     Conv1d,
@@ -40,7 +41,14 @@ from reference_engine.nn.modules.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from reference_engine.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
+from reference_engine.nn.modules.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from reference_engine.nn.modules.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from reference_engine.nn.modules.loss import (
     BCELoss,
@@ -81,7 +89,25 @@ from reference_engine.nn.modules.normalization import (
     InstanceNorm2d,
     InstanceNorm3d,
     LayerNorm,
+    LocalResponseNorm,
     RMSNorm,
+)
+from reference_engine.nn.modules.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
 )
 from reference_engine.nn.modules.pooling import (
     AdaptiveAvgPool1d,
@@ -93,10 +119,28 @@ from reference_engine.nn.modules.pooling import (
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
+    FractionalMaxPool2d,
+    FractionalMaxPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
     MaxPool3d,
+    MaxUnpool1d,
+    MaxUnpool2d,
+    MaxUnpool3d,
 )
-from reference_engine.nn.modules.sparse import Embedding
+from reference_engine.nn.modules.resampling import (
+    ChannelShuffle,
+    Fold,
+    PixelShuffle,
+    PixelUnshuffle,
+    Unfold,
+    Upsample,
+    UpsamplingBilinear2d,
+    UpsamplingNearest2d,
+)
+from reference_engine.nn.modules.sparse import Embedding, EmbeddingBag
 from reference_engine.nn.parameter import Buffer, Parameter
 from reference_engine.ops.linear_cross_entropy import LinearCrossEntropyOptions

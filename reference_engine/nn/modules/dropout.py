@@ -50,3 +50,9 @@ class AlphaDropout(Dropout):
     """Dropout for selu networks."""
 
     function = staticmethod(F.alpha_dropout)
+
+
+class FeatureAlphaDropout(Dropout):
+    """AlphaDropout of whole channels."""
+
+    function = staticmethod(F.feature_alpha_dropout)
