@@ -121,6 +121,7 @@ from reference_engine.ops.pooling import (
     max_unpool2d,
     max_unpool3d,
 )
+from reference_engine.ops.products import grouped_mm
 from reference_engine.ops.resampling import (
     affine_grid,
     grid_sample,

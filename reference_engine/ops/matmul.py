@@ -151,6 +151,9 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 @both
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The outer product of two vectors. Source: torch.outer."""
+    for name, vector in (("self", input), ("vec2", vec2)):
+        if vector._array.ndim != 1:
+            raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {vector._array.ndim}-D")
     return input.unsqueeze(1) * vec2.unsqueeze(0)
 
 

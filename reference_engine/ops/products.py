@@ -17,6 +17,7 @@ from reference_engine.ops.matmul import matmul, mT, product
 from reference_engine.ops.out import with_out
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import axis, mismatch
+from reference_engine.state import warn_once
 from reference_engine.tensor import Tensor, wrap
 
 # --- other products --------------------------------------------------------------------------------------------------
@@ -57,6 +58,9 @@ def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 def _cross_of(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """The cross product, along the first dimension of size 3 unless one is named. Source: torch.cross."""
     if dim is None:
+        warn_once("cross", "Using torch.cross without specifying the dim arg is deprecated.\nPlease either pass the dim explicitly "
+                  "or simply use torch.linalg.cross.\nThe default value of dim will change to agree with that of linalg.cross in a "
+                  "future release.", stacklevel=4)  # fmt: skip
         found = [d for d, n in enumerate(input._array.shape) if n == 3]
         if not found and input._array.ndim == other._array.ndim:
             raise RuntimeError("no dimension of size 3 in input")
@@ -135,6 +139,8 @@ def multi_dot(tensors: Any) -> Tensor:
 @function
 def chain_matmul(*matrices: Tensor, out: Tensor | None = None) -> Tensor:
     """The product of matrices. Source: torch.chain_matmul."""
+    warn_once("chain_matmul", "torch.chain_matmul is deprecated and will be removed in a future PyTorch release. Use "
+              "torch.linalg.multi_dot instead, which accepts a list of two or more tensors rather than multiple parameters.")  # fmt: skip
     return matrices[0] if len(matrices) == 1 else multi_dot(matrices, out=out)
 
 
