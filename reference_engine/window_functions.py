@@ -12,9 +12,10 @@ from reference_engine.creation import finish
 from reference_engine.tensor import Tensor
 
 
-def _window(
-    length: int, periodic: bool, shape: Callable[[np.ndarray, int], np.ndarray], dtype: Any, requires_grad: bool
-) -> Tensor:
+Shape = Callable[[np.ndarray, int], np.ndarray]
+
+
+def _window(length: int, periodic: bool, shape: Shape, dtype: Any, requires_grad: bool) -> Tensor:
     if length < 0:
         raise RuntimeError(f"window requires non-negative window_length, got window_length={length}")
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
