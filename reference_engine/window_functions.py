@@ -11,7 +11,6 @@ from reference_engine import dtypes
 from reference_engine.creation import finish
 from reference_engine.tensor import Tensor
 
-
 Shape = Callable[[np.ndarray, int], np.ndarray]
 
 
