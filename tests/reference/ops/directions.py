@@ -44,7 +44,7 @@ def slopes_are_those_of_differences(function: Callable, data: Sequence[np.ndarra
     """<w, J t> = <J^H w, t> for random w and t, J t by differences; likewise of the gradient along another direction."""
 
     def value(*arrays: np.ndarray) -> np.ndarray:
-        return plain(function(reference_engine, *map(reference_engine.from_numpy, arrays)))
+        return plain(function(reference_engine, *[reference_engine.from_numpy(np.asarray(x)) for x in arrays]))
 
     w = _like(1, value(*data))
     t, s = [_like(2 + i, x) for i, x in enumerate(data)], [_like(12 + i, x) for i, x in enumerate(data)]
@@ -56,7 +56,7 @@ def slopes_are_those_of_differences(function: Callable, data: Sequence[np.ndarra
         return
     known = [(g, d) for g, d in zip(gradients, t, strict=True) if g is not None and g.requires_grad]
     if known:
-        seeds = [reference_engine.from_numpy(d.astype(plain(g).dtype)) for g, d in known]
+        seeds = [reference_engine.from_numpy(np.asarray(d).astype(plain(g).dtype)) for g, d in known]
         found = reference_engine.autograd.grad([g for g, _ in known], inputs, seeds, allow_unused=True)
     else:
         found = [None] * len(data)
