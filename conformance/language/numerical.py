@@ -21,6 +21,8 @@ from conformance.arrays import Array, decode
 from conformance.engines.base import Engine
 from conformance.outcome import TensorValue
 
+from .numeric import PRECISIONS
+
 STEP = 1 / 250  # of an element's size, or of SMALL where it is smaller
 SMALL = 0.05
 IMAGINARY = 1e-20
@@ -53,7 +55,7 @@ class Numerical:
     def words(self) -> dict[str, Any]:
         return {
             "direction": self.direction, "inner_product": self.inner_product, "numerical_jvp": self.jvp,
-            "numerical_vjp": self.vjp,
+            "numerical_vjp": self.vjp, "rounded": self.rounded,
         }  # fmt: skip
 
     # --- words ---
@@ -71,6 +73,22 @@ class Numerical:
         if shapes[0] != shapes[1]:
             raise ValueError(f"an inner product of shapes {shapes[0]} and {shapes[1]}")
         return _contract(*sides)
+
+    def rounded(self, wide: Any, like: Any, inputs: Sequence[Any]) -> Any:
+        """`wide`, computed in float64, as an engine may have it in the dtype of `like`, computed from these inputs.
+
+        What it may be off is the dtype's tolerance, in relation to the largest element, and more where many elements
+        are added up: their rounding grows by the root of their number. For lists or tuples, a tuple.
+        """
+        if isinstance(wide, list | tuple):
+            return tuple([self.rounded(w, item, inputs) for w, item in zip(wide, like, strict=True)])
+        precision = PRECISIONS.get(self.engine.read(like).dtype)
+        if precision is None:
+            return wide
+        array = self._array(wide)
+        sizes = np.abs(array[np.isfinite(array)])
+        terms = max([array.size, *(self._array(x).size for x in inputs)])
+        return Estimate(array, precision.rtol * np.max(sizes, initial=0.0) * max(1.0, math.sqrt(terms) / 8))
 
     def vjp(self, function: Function, inputs: Sequence[Any], cotangents: Any, *, elementwise: bool = False,
             analytic: bool = False) -> list[Estimate]:  # fmt: skip

@@ -24,8 +24,8 @@ from .threads import lock, run_threads, thread_id
 
 WORDS = frozenset({
     "collect", "deep_copy", "defaults", "direction", "identical", "inner_product", "lock", "math", "numerical_jvp",
-    "numerical_vjp", "OrderedDict", "raises", "recorded_warnings", "run_threads", "same", "same_storage", "thread_id",
-    "warns", "weak",
+    "numerical_vjp", "OrderedDict", "raises", "recorded_warnings", "rounded", "run_threads", "same", "same_storage",
+    "thread_id", "warns", "weak",
 })  # fmt: skip
 
 

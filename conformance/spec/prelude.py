@@ -181,6 +181,26 @@ def inner_product(left, right):
     return sum((a.detach().conj() * b.detach()).real.sum().item() for a, b in zip(*sides, strict=True))
 '''
 
+ESTIMATED = '''
+def estimated(tensor, error):
+    """A tensor that carries how far it may be off: `same` allows for it."""
+    tensor.error = error
+    return tensor
+'''
+
+ROUNDED = '''
+def rounded(wide, like, inputs):
+    """`wide`, computed in float64, as it may be in the dtype of `like`: off by a share of its largest element."""
+    if isinstance(wide, (list, tuple)):
+        return tuple(rounded(w, item, inputs) for w, item in zip(wide, like))
+    rtol = next((r for dtype, (r, _) in TOLERANCE.items() if like.dtype in (dtype, dtype.to_complex())), None)
+    if rtol is None:
+        return wide
+    largest = wide.detach().abs()[wide.detach().isfinite()].max().item() if wide.isfinite().any() else 0.0
+    terms = max([wide.numel(), *(x.numel() for x in inputs)])
+    return estimated(wide.detach(), rtol * largest * max(1.0, terms**0.5 / 8))
+'''
+
 NUMERICAL = '''
 def numerical_vjp(f, inputs, cotangents, elementwise=False, analytic=False):
     """What backward(cotangents) of f(*inputs) accumulates in each input, by central differences, element by element."""
@@ -214,12 +234,6 @@ def numerical_jvp(f, inputs, tangents, analytic=False, leaves=False):
     ]
     several = isinstance(f(*[x.detach().requires_grad_(leaves) for x in inputs]), (list, tuple))
     return tuple(found) if several else found[0]
-
-
-def estimated(tensor, error):
-    """A numerical derivative, with how far it may be off."""
-    tensor.error = error
-    return tensor
 
 
 def as_list(value):
@@ -289,9 +303,11 @@ PIECES: dict[str, Piece] = {
     "same_storage": Piece(SAME_STORAGE),
     "direction": Piece(DIRECTION, ("numpy",)),
     "inner_product": Piece(INNER_PRODUCT),
+    "rounded": Piece(ROUNDED, (), ("same", "estimated")),
+    "estimated": Piece(ESTIMATED),
     "numerical": Piece(NUMERICAL),
-    "numerical_vjp": Piece("", (), ("numerical",)),
-    "numerical_jvp": Piece("", (), ("numerical",)),
+    "numerical_vjp": Piece("", (), ("numerical", "estimated")),
+    "numerical_jvp": Piece("", (), ("numerical", "estimated")),
     "weak": Piece(WEAK, ("weakref",)),
     "collect": Piece(COLLECT, ("gc",)),
     "defaults": Piece(DEFAULTS, ("inspect",)),

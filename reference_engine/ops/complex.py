@@ -284,9 +284,3 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     _two_reals("polar", "angle", abs, angle)
     f = registry.functions
     return complex_op(abs * f["cos"](angle), abs * f["sin"](angle))
-
-
-@both
-def vdot(input: Tensor, other: Tensor) -> Tensor:
-    """The sum of conj(input) * other. Source: torch.vdot."""
-    return registry.functions["dot"](conjugated(input), other)

@@ -60,7 +60,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
 publish("tensordot", tensordot, method=False)
 
 
-@function
+@with_out
 def inner(input: Tensor, other: Tensor) -> Tensor:
     """The dot products of the vectors along the last dimensions. Source: torch.inner."""
     if input._array.ndim == 0 or other._array.ndim == 0:

@@ -14,6 +14,7 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
+from reference_engine.ops.out import with_out
 from reference_engine.ops.registry import both
 from reference_engine.state import state
 from reference_engine.tensor import Tensor
@@ -110,6 +111,7 @@ def matmul(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor
 
 
 @both
+@with_out
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices. Source: torch.mm."""
     if state.autocast is None:
@@ -120,6 +122,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 @both
+@with_out
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """The products of two batches of matrices. Source: torch.bmm."""
     if input._array.ndim != 3 or mat2._array.ndim != 3:
@@ -132,12 +135,14 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
 
 
 @both
+@with_out
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Matrix times vector. Source: torch.mv."""
     return matmul(input, vec)
 
 
 @both
+@with_out
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The dot product of two vectors. Source: torch.dot."""
     if input._array.ndim != 1 or tensor._array.ndim != 1:
@@ -149,6 +154,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 
 @both
+@with_out
 def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """The outer product of two vectors. Source: torch.outer."""
     for name, vector in (("self", input), ("vec2", vec2)):

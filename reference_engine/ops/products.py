@@ -13,7 +13,7 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.complex import conjugated
 from reference_engine.ops.kinds import general, linear
-from reference_engine.ops.matmul import matmul, mT, product
+from reference_engine.ops.matmul import dot, matmul, mT, product
 from reference_engine.ops.out import with_out
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import axis, mismatch
@@ -98,6 +98,13 @@ def trace(input: Tensor) -> Tensor:
     if input._array.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input._array.ndim}")
     return trace_op(input if input.dtype.category >= dtypes.FLOATING else input.to(dtypes.int64))
+
+
+@both
+@with_out
+def vdot(input: Tensor, other: Tensor) -> Tensor:
+    """The sum of conj(input) * other over two vectors. Source: torch.vdot."""
+    return dot(conjugated(input), other)
 
 
 @with_out

@@ -208,13 +208,15 @@ def coarse(subject: Subject) -> list[str]:
     arguments = ", ".join(f"wide_{n}" if n in names else f"{n}.double()" for n in moved)
     lines = [*laid_out(subject), *function(subject, moved), f"result = f({', '.join(moved)})"]
     if not names:
-        return [*lines, f"wide = f({arguments})", "assert result == wide"]
+        return [*lines, f"wide = f({arguments})", f"assert result == rounded(wide, result, [{', '.join(moved)}])"]
     cotangents = "[c.to(w.dtype) for c, w in zip(cotangent, wide)]" if subject.several else "cotangent.to(wide.dtype)"
     lines += ["cotangent = direction(result)", backward(subject)]
     lines += [f"wide_{name} = {name}.detach().double().requires_grad_()" for name in names]
-    lines += [f"wide = f({arguments})", backward(subject, "wide", cotangents), "assert result == wide"]
+    lines += [f"wide = f({arguments})", backward(subject, "wide", cotangents)]
+    lines += [f"assert result == rounded(wide, result, [{', '.join(moved)}])"]
     lines += [f"assert {name}.grad.dtype == {name}.dtype" for name in names]
-    return lines + [f"assert {name}.grad == wide_{name}.grad" for name in names]
+    sides = [(f"{name}.grad", f"wide_{name}.grad") for name in names]
+    return lines + [f"assert {own} == rounded({wide}, {own}, [{', '.join(moved)}])" for own, wide in sides]
 
 
 def gradient(subject: Subject) -> list[str]:

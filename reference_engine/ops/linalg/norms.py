@@ -111,6 +111,13 @@ def _positive(values: Tensor) -> Tensor:
     return where(wrap(size > cutoff), values, values.detach())
 
 
+def _extreme(values: Tensor, largest: bool, dims: tuple[int, ...]) -> Tensor:
+    """The largest or least; of nothing, 0 is the largest."""
+    if largest and not all(values._array.shape[d] for d in dims):
+        return values.sum(dims)
+    return values.amax(dims) if largest else values.amin(dims)
+
+
 @with_out
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
@@ -124,11 +131,11 @@ def matrix_norm(
         return vector_norm(x, 2, (rows, columns), keepdim)
     if ord in ("nuc", 2, -2):
         values = svdvals(x.movedim((rows, columns), (-2, -1)))
-        result = _positive(values).sum(-1) if ord == "nuc" else values.amax(-1) if ord == 2 else values.amin(-1)
+        result = _positive(values).sum(-1) if ord == "nuc" else _extreme(values, ord > 0, (-1,))
     elif ord in (1, -1, INF, -INF):
         along, other = (rows, columns) if ord in (1, -1) else (columns, rows)
         sums = vector_norm(x, 1, along, True)
-        result = (sums.amax if ord > 0 else sums.amin)((along, other))
+        result = _extreme(sums, ord > 0, (along, other))
     else:
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     return result.unsqueeze(min(rows, columns)).unsqueeze(max(rows, columns)) if keepdim else result
@@ -174,6 +181,14 @@ def frobenius_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Ten
 def nuclear_norm(input: Tensor, dim: Any = (-2, -1), keepdim: bool = False) -> Tensor:
     """The sum of the singular values. Source: torch.norm, "nuc"."""
     return matrix_norm(input, "nuc", dim, keepdim)
+
+
+@function
+def norm_except_dim(v: Tensor, pow: Any = 2, dim: int = 0) -> Tensor:
+    """The norm over all dimensions but one, which are kept as 1; of all elements for dim -1. Source: torch.norm_except_dim."""
+    if dim == -1:
+        return vector_norm(v, pow)
+    return vector_norm(v, pow, tuple(d for d in range(v._array.ndim) if d != axis(dim, v._array.ndim)), True)
 
 
 @with_out

@@ -1,4 +1,7 @@
-"""First and second derivatives along a direction, beside differences of values: a check of a few evaluations."""
+"""First and second derivatives along a direction, beside differences of values: a check of a few evaluations.
+
+First derivatives in both modes: J^H w by a backward pass, J t by a dual number.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,20 @@ def _shown(gradients: Sequence[Any]) -> list[np.ndarray | None]:
     return [None if g is None else plain(g) for g in gradients]
 
 
-def slopes_are_those_of_differences(function: Callable, data: Sequence[np.ndarray], *, second: bool = True,
+def _pushed(function: Callable, data: Sequence[np.ndarray], t: Sequence[np.ndarray]) -> np.ndarray | None:
+    """J t in forward mode; None where it is zero by structure."""
+    forward = reference_engine.autograd.forward_ad
+    with forward.dual_level():
+        duals = [
+            forward.make_dual(*map(reference_engine.from_numpy, (x.copy(), d))) for x, d in zip(data, t, strict=True)
+        ]
+        tangent = forward.unpack_dual(function(reference_engine, *duals)).tangent
+        return None if tangent is None else plain(tangent)
+
+
+def slopes_are_those_of_differences(function: Callable, data: Sequence[np.ndarray], *, second: bool = True, forward: bool = True,
                                     rtol: float = 1e-6) -> None:  # fmt: skip
-    """<w, J t> = <J^H w, t> for random w and t, J t by differences; likewise of the gradient along another direction."""
+    """<w, J t> = <J^H w, t> for random w and t, J t by differences; so in forward mode, and of the gradient."""
 
     def value(*arrays: np.ndarray) -> np.ndarray:
         return plain(function(reference_engine, *[reference_engine.from_numpy(np.asarray(x)) for x in arrays]))
@@ -52,6 +66,8 @@ def slopes_are_those_of_differences(function: Callable, data: Sequence[np.ndarra
     inputs, gradients = _gradients(function, data, w, create_graph=second)
     expected = _difference(lambda h: _inner([w], [value(*moved(h, t))]))
     np.testing.assert_allclose(_inner(_shown(gradients), t), expected, rtol=rtol, atol=rtol)
+    if forward:
+        np.testing.assert_allclose(_inner([_pushed(function, data, t)], [w]), expected, rtol=rtol, atol=rtol)
     if not second:
         return
     known = [(g, d) for g, d in zip(gradients, t, strict=True) if g is not None and g.requires_grad]
