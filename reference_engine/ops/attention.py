@@ -104,7 +104,7 @@ def _additive(mask: Tensor | None, name: str, dtype: Any) -> Tensor | None:
         raise AssertionError(f"only bool and floating types of {name} are supported")
     if mask.is_floating_point():
         return mask
-    return f["zeros_like"](mask, dtype=dtype).masked_fill(mask, -math.inf)
+    return mask.to(dtype).masked_fill(mask, -math.inf)
 
 
 def _check_heads(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, heads: int, separate: bool) -> None:

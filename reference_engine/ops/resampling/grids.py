@@ -194,7 +194,7 @@ def _of_grid(g: Any, x: Any, points: Points, pairs: list, places: list) -> Any:
     return registry.functions["stack"](columns, -1) if recorded else np.stack(columns, -1)
 
 
-grid_ops = {n: general(f"grid_sampler_{n}d", _sample, joint=_sample_rule, node=f"GridSampler{n}DBackward0",
+grid_ops = {n: general(f"grid_sampler_{n}d", _sample, joint=_sample_rule, node=f"GridSampler{n}DBackward0", forward_mode=False,
                        saved_names=("input", "grid")) for n in (2, 3)}  # fmt: skip
 
 MODES, BORDERS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
@@ -288,6 +288,10 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
     if align_corners is None:
         _about_corners()
+    elif align_corners and 1 in tuple(size)[2:]:
+        warnings.warn("Since version 1.3.0, affine_grid behavior has changed for unit-size grids when align_corners=True. This is "
+                      "not an intended use case of affine_grid. See the documentation of affine_grid for details.",
+                      UserWarning, stacklevel=2)  # fmt: skip
     d = len(size) - 2
     if d not in (2, 3):
         raise NotImplementedError("affine_grid only supports 4D and 5D sizes, for 2D and 3D affine transforms, respectively. "
