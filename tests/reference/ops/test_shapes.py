@@ -20,7 +20,7 @@ CALLS = {  # name: (call, shapes)
     "flatten": (lambda e, x: e.flatten(x, 1), [C]), "unflatten": (lambda e, x: x.unflatten(2, (2, -1)), [C]),
     "squeeze": (lambda e, x: e.squeeze(x, (0, 2)), [(1, 3, 1)]), "unsqueeze": (lambda e, x: e.unsqueeze(x, -1), [M]),
     "expand": (lambda e, x: x.expand(size=(2, -1, 3)), [(4, 1)]), "broadcast_to": (lambda e, x: e.broadcast_to(x, (2, 4)), [V]),
-    "sum_to_size": (lambda e, x: x.sum_to_size(1, 3), [C[:1] + (3,)]), "flip": (lambda e, x: e.flip(x, dims=(0, 1)), [M]),
+    "sum_to_size": (lambda e, x: x.sum_to_size(1, 3), [(*C[:1], 3)]), "flip": (lambda e, x: e.flip(x, dims=(0, 1)), [M]),
     "fliplr": (lambda e, x: e.fliplr(x), [M]), "flipud": (lambda e, x: e.flipud(x), [M]),
     "rot90": (lambda e, x: e.rot90(x, 1, (0, 1)), [M]), "rot90 back": (lambda e, x: e.rot90(x, -1, (1, 2)), [C]),
     "rot90 twice": (lambda e, x: e.rot90(x, 2), [M]), "rot90 not": (lambda e, x: e.rot90(x, 4), [M]),
@@ -28,28 +28,34 @@ CALLS = {  # name: (call, shapes)
     "repeat": (lambda e, x: x.repeat(2, 1, 2), [M]), "tile": (lambda e, x: e.tile(x, (2,)), [M]),
     "repeat_interleave": (lambda e, x: e.repeat_interleave(x, 2, 1), [M]),
     "repeat_interleave by counts": (lambda e, x: x.repeat_interleave(e.tensor([0, 2, 1]), dim=1), [M]),
-    "tril": (lambda e, x: e.tril(x, -1), [(3, 3)]), "triu": (lambda e, x: x.triu(1), [(2, 3, 3)]), "trace": (lambda e, x: e.trace(x), [M]),
+    "tril": (lambda e, x: e.tril(x, -1), [(3, 3)]),
+    "triu": (lambda e, x: x.triu(1), [(2, 3, 3)]),
+    "trace": (lambda e, x: e.trace(x), [M]),
     "diag": (lambda e, x: e.diag(x, 1), [V]), "diag of a matrix": (lambda e, x: e.diag(x, -1), [M]),
     "diag_embed": (lambda e, x: e.diag_embed(x, 1, 0, 2), [M]), "diagflat": (lambda e, x: e.diagflat(x, -1), [M]),
     "diagonal": (lambda e, x: e.diagonal(x, 1, 2, 0), [C]), "unfold": (lambda e, x: x.unfold(1, 2, 1), [M]),
     "as_strided": (lambda e, x: e.as_strided(x, (2, 2), (1, 2), 1), [(6,)]),
     "view_as_real": (lambda e, x: e.view_as_real(x * 1j), [M]), "select": (lambda e, x: e.select(x, 1, -1), [M]),
     "narrow": (lambda e, x: e.narrow(x, 1, -2, 2), [M]), "atleast_1d": (lambda e, x: e.atleast_1d(x), [S]),
-    "atleast_2d": (lambda e, x: e.atleast_2d(x), [V]), "atleast_3d": (lambda e, x, y, z: e.atleast_3d(x, y, z)[1] * x, [S, V, M]),
+    "atleast_2d": (lambda e, x: e.atleast_2d(x), [V]),
+    "atleast_3d": (lambda e, x, y, z: e.atleast_3d(x, y, z)[1] * x, [S, V, M]),
     "meshgrid": (lambda e, x, y: e.stack(e.meshgrid(x, y, indexing="xy")), [(3,), (2,)]),
     "broadcast_tensors": (lambda e, x, y: e.broadcast_tensors(x, y)[0] * y, [(3,), (2, 1)]),
-    "cat": (lambda e, x, y: e.cat([x, y], dim=1), [M, (2, 1)]), "cat with an empty row": (lambda e, x, y: e.cat([x, y]), [(0,), M]),
+    "cat": (lambda e, x, y: e.cat([x, y], dim=1), [M, (2, 1)]),
+    "cat with an empty row": (lambda e, x, y: e.cat([x, y]), [(0,), M]),
     "stack": (lambda e, x, y: e.stack((x, y), -1), [M, M]), "hstack": (lambda e, x, y: e.hstack((x, y)), [M, (2, 1)]),
     "hstack of vectors": (lambda e, x, y: e.hstack((x, y)), [V, S]), "vstack": (lambda e, x, y: e.vstack((x, y)), [M, (3,)]),
     "dstack": (lambda e, x, y: e.dstack((x, y)), [M, M]), "column_stack": (lambda e, x, y: e.column_stack((x, y)), [(2,), M]),
     "block_diag": (lambda e, x, y, z: e.block_diag(x, y, z), [M, (2,), S]),
     "cartesian_prod": (lambda e, x, y: e.cartesian_prod(x, y), [(3,), (2,)]),
-    "combinations": (lambda e, x: e.combinations(x), [V]), "combinations of three": (lambda e, x: e.combinations(x, 3, True), [(3,)]),
+    "combinations": (lambda e, x: e.combinations(x), [V]),
+    "combinations of three": (lambda e, x: e.combinations(x, 3, True), [(3,)]),
     "split": (lambda e, x: x.split(2, 1)[1], [(2, 5)]), "split by sizes": (lambda e, x: e.split(x, [1, 4], 1)[1], [(2, 5)]),
     "chunk": (lambda e, x: e.chunk(x, 2, 1)[0], [M]), "tensor_split": (lambda e, x: e.tensor_split(x, (1, 2), 1)[1], [M]),
     "hsplit": (lambda e, x: e.hsplit(x, 3)[2], [M]), "vsplit": (lambda e, x: e.vsplit(x, 2)[0], [M]),
     "dsplit": (lambda e, x: e.dsplit(x, [1])[1], [C]), "unbind": (lambda e, x: x.unbind(1)[1], [M]),
-    "unsafe_split": (lambda e, x: e.unsafe_split(x, 2, 1)[0], [M]), "unsafe_chunk": (lambda e, x: e.unsafe_chunk(x, 2, 1)[1], [M]),
+    "unsafe_split": (lambda e, x: e.unsafe_split(x, 2, 1)[0], [M]),
+    "unsafe_chunk": (lambda e, x: e.unsafe_chunk(x, 2, 1)[1], [M]),
 }
 COPIES = {
     "alias_copy": lambda e, x: e.alias_copy(x), "as_strided_copy": lambda e, x: e.as_strided_copy(x, (3,), (2,)),
@@ -64,14 +70,21 @@ COPIES = {
 }
 REFUSED = {
     "flipud": lambda e, m: e.flipud(m[0, 0]), "fliplr": lambda e, m: e.fliplr(m[0]), "rot90": lambda e, m: e.rot90(m[0]),
-    "rot90 in no plane": lambda e, m: e.rot90(m, 1, [0, 0]), "roll": lambda e, m: e.roll(m, 1, (0, 1)), "tril": lambda e, m: m[0].tril(),
-    "permute twice": lambda e, m: m.permute(0, 0), "expand to fewer": lambda e, m: m.expand(3), "repeat fewer": lambda e, m: m.repeat(2),
+    "rot90 in no plane": lambda e, m: e.rot90(m, 1, [0, 0]),
+    "roll": lambda e, m: e.roll(m, 1, (0, 1)),
+    "tril": lambda e, m: m[0].tril(),
+    "permute twice": lambda e, m: m.permute(0, 0),
+    "expand to fewer": lambda e, m: m.expand(3),
+    "repeat fewer": lambda e, m: m.repeat(2),
     "movedim": lambda e, m: e.movedim(m, (0, 1), (0,)), "movedim twice": lambda e, m: e.movedim(m, (0, 0), (0, 1)),
     "unflatten": lambda e, m: m.unflatten(1, (2, 2)), "diag": lambda e, m: e.diag(m[None]), "trace": lambda e, m: e.trace(m[0]),
-    "cat nothing": lambda e, m: e.cat([]), "cat numbers": lambda e, m: e.cat([m, 3]), "cat scalars": lambda e, m: e.cat([m[0, 0]] * 2),
+    "cat nothing": lambda e, m: e.cat([]),
+    "cat numbers": lambda e, m: e.cat([m, 3]),
+    "cat scalars": lambda e, m: e.cat([m[0, 0]] * 2),
     "cat other sizes": lambda e, m: e.cat([m, m[:, :2]]), "cat other dimensions": lambda e, m: e.cat([m, m[0]]),
     "stack nothing": lambda e, m: e.stack([]), "stack other shapes": lambda e, m: e.stack([m, m[0]]),
-    "meshgrid of matrices": lambda e, m: e.meshgrid(m, m, indexing="ij"), "combinations of a matrix": lambda e, m: e.combinations(m),
+    "meshgrid of matrices": lambda e, m: e.meshgrid(m, m, indexing="ij"),
+    "combinations of a matrix": lambda e, m: e.combinations(m),
     "repeat_interleave": lambda e, m: m.repeat_interleave(e.tensor([1, 2, 3]), dim=0), "mT of a vector": lambda e, m: m[0].mT,
     "flip twice": lambda e, m: e.flip(m, (0, 0)), "sum_to_size": lambda e, m: m.sum_to_size(2, 2),
 }
@@ -99,7 +112,9 @@ def test_copies_are_no_views_and_pass_gradients_as_views_do(name):
     """A *_copy has memory of its own."""
     x = torch.ones(2, 3, requires_grad=True)
     y = COPIES[name](torch, x)
-    assert y._base is None and y.requires_grad and y.data_ptr() != x.data_ptr()
+    assert y._base is None
+    assert y.requires_grad
+    assert y.data_ptr() != x.data_ptr()
     derivatives_hold(COPIES[name], data([M]))
 
 
@@ -131,7 +146,8 @@ def test_what_torch_refuses(name):
 def test_types_are_brought_together():
     """Joining promotes; a type that cannot hold the others' elements is left."""
     joined = torch.cat([torch.ones(2, dtype=torch.int64), torch.ones(1, dtype=torch.float64, requires_grad=True)])
-    assert joined.dtype is torch.float64 and joined.requires_grad
+    assert joined.dtype is torch.float64
+    assert joined.requires_grad
     assert torch.block_diag(torch.ones(1, dtype=torch.int64), torch.ones(1)).dtype is torch.float32
 
 
@@ -143,7 +159,8 @@ def test_a_subclass_shares_memory_and_history():
 
     x = torch.ones(2, requires_grad=True)
     y = (x * 2).as_subclass(Own)
-    assert type(y) is Own and y.grad_fn is not None
+    assert type(y) is Own
+    assert y.grad_fn is not None
     y.sum().backward()
     assert x.grad.tolist() == [2.0, 2.0]
     with pytest.raises(TypeError, match="cls must be a type"):
