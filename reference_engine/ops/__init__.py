@@ -75,6 +75,7 @@ from reference_engine.ops import (
 unordered.declare()
 accepted.declare()
 inplace_forms.declare()
+out_forms.declare()
 numpy_names.declare()
 operators.install()
 

@@ -161,7 +161,7 @@ def _spread(
         raise ValueError("Only one of unbiased and correction may be given")
     less = (1 if correction is None else correction) if unbiased is None else int(unbiased)
     x = _typed(input, dtype, floating=True)
-    centred = x - mean(x, axes_of(dim, x._array.ndim), keepdim=True, mask=mask)
+    centred = _filled(x, mask, 0) - mean(x, axes_of(dim, x._array.ndim), keepdim=True, mask=mask)
     squares = centred * centred.conj()
     free = np.maximum(_count(x, mask, dim, keepdim) - less, 0)
     return sum(squares, dim, keepdim=keepdim, mask=mask) / _constant(free, x)

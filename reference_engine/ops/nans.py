@@ -36,7 +36,7 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     """The sum of what is not nan. Source: torch.nansum."""
     x = input if dtype is None else in_dtype(input, dtype)
     if x.is_complex():
-        raise RuntimeError("nansum does not support complex inputs")
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     if x.dtype.category < dtypes.FLOATING:
         return total(x, dim, keepdim)
     return nansum_op(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)

@@ -64,7 +64,8 @@ def _interpolated(ordered: Tensor, rank: Tensor, interpolation: str) -> Tensor:
 def _quantile(name: str, input: Tensor, q: Any, dim: int | None, keepdim: bool, interpolation: str) -> Tensor:
     q = _check(name, input, q, interpolation)
     n = input._array.ndim
-    x = input.reshape(-1) if dim is None or n == 0 else movedim(input, axis(dim, n), -1)
+    d = None if dim is None else axis(dim, n)
+    x = input.reshape(-1) if d is None or n == 0 else movedim(input, d, -1)
     ordered = sort(x, -1).values
     size, nans = x._array.shape[-1], np.isnan(x._array)
     rows = q.reshape((1,) * (x._array.ndim - 1) + (-1,)).expand(*x._array.shape[:-1], q._array.size)
@@ -75,7 +76,7 @@ def _quantile(name: str, input: Tensor, q: Any, dim: int | None, keepdim: bool, 
         rank = masked_fill(rows * (size - 1), wrap(np.asarray(nans.any(-1, keepdims=True))), size - 1)
     result = _interpolated(ordered, rank, interpolation)
     if keepdim:
-        places = range(n) if dim is None else [axis(dim, n)] if n else []
+        places = range(n) if d is None else [d] if n else []
         for d in places:
             result = result.unsqueeze_(d)
     return (result.unsqueeze_(0).transpose_(0, -1) if q._array.ndim else result).squeeze_(-1)

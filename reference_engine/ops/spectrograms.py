@@ -53,6 +53,10 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
                 "stft requires the return_complex parameter be given for real inputs, and will further require that return_complex=True in a future PyTorch release."
             )
         return_complex = True
+    if not return_complex:
+        warn_once("stft", "stft with return_complex=False is deprecated. In a future pytorch release, stft will return complex "
+                  "tensors for all inputs, and return_complex=False will raise an error.\nNote: you can still call "
+                  "torch.view_as_real on the complex output to recover the old return format.")  # fmt: skip
     hop, width = n_fft // 4 if hop_length is None else hop_length, n_fft if win_length is None else win_length
     if input._array.ndim not in (1, 2):
         raise RuntimeError(f"stft(): expected a 1D or 2D tensor, but got {input._array.ndim}D")
