@@ -120,6 +120,18 @@ def test_inner_products() -> None:
         WORDS.inner_product(z, z[0])
 
 
+def test_rounding_is_in_relation_to_the_largest_element() -> None:
+    """An element near zero may be off as much as a large one; a thousand terms may be off more than ten; no more."""
+    wide = torch.tensor([100.0, 0.0], dtype=torch.float64)
+    like, terms = torch.zeros(2), torch.zeros(1024)
+    assert WORDS.rounded(wide, like, []).value.error == pytest.approx(1e-5 * 100)
+    assert WORDS.rounded(wide, like, [terms]).value.error == pytest.approx(1e-5 * 100 * 4)
+    first, second = WORDS.rounded((wide, wide), (like, like.to(torch.float16)), [like])
+    assert second.value.error == pytest.approx(400 * first.value.error)
+    whole = torch.tensor([1, 2])
+    assert WORDS.rounded(whole, whole, []) is whole
+
+
 PROGRAM = """
     x = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64, requires_grad=True)
     y = torch.exp(x) {sign} 0.001 * torch.square(x.detach())

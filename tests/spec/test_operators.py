@@ -8,11 +8,14 @@ import itertools
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import reference_engine
 from conformance.drawing import draw
+from conformance.engines import TorchLike
 from conformance.engines import load as load_engine
 from conformance.language import execute
 from conformance.spec import load
@@ -165,6 +168,20 @@ def test_names_are_unique(folder: Folder) -> None:
     assert "the family 'other' is in a file named 'table'" in found
     assert "the operator 'exp' is here twice (first at 4:8; give it an `id`)" in found
     assert "the sample 'a' is here twice" in found
+
+
+def test_an_engine_with_backward_alone_is_checked(folder: Folder) -> None:
+    """`vjp`, `value` and `float32` need no autograd.grad and no forward mode; what needs them is unsupported."""
+    names = ("tensor", "Tensor", "float32", "float64", "exp", "zeros")
+    engine = TorchLike(SimpleNamespace(**{name: getattr(reference_engine, name) for name in names}), name="small")
+    ends = {case.id: execute(case, engine) for case in folder.table("").load().cases}
+    missing = {name: end.missing for name, end in ends.items()}
+    assert missing == {
+        "exp[a,value]": (), "exp[a,vjp]": (), "exp[a,float32]": (), "exp[a,jvp]": ("func.jvp",),
+        "exp[a,double]": ("autograd.grad",),
+    }  # fmt: skip
+    assert all(o.agrees for end in ends.values() for o in end.observations)
+    assert all(end.error is None for end in ends.values())
 
 
 def test_tables_fit_the_list_of_operators() -> None:
