@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
+import re
 import subprocess
 import sys
 import warnings
@@ -182,6 +184,26 @@ def test_an_engine_with_backward_alone_is_checked(folder: Folder) -> None:
     }  # fmt: skip
     assert all(o.agrees for end in ends.values() for o in end.observations)
     assert all(end.error is None for end in ends.values())
+
+
+DOCUMENT = (REAL.parent / "docs" / "writing-operators.md").read_text("utf-8")
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.split("\n")[0])
+def test_examples_of_the_document_load(folder: Folder, example: str) -> None:
+    """Each example is a table, or operators of one, or samples of one."""
+    if not example.startswith("family:"):
+        operators = example if example.startswith("- op:") else f"- op: where\n  claim: So.\n  samples:\n{example}"
+        example = f"family: elementwise_unary\ntitle: T\noperators:\n{operators}"
+    assert len(folder.write(example, "ops/elementwise_unary.yaml").load().cases) >= 2
+
+
+def test_the_document_names_every_key() -> None:
+    """Of tables, operators, samples and data, as the schema has them; and every check."""
+    schema = json.loads((REAL / "ops" / "schema.json").read_text("utf-8"))["$defs"]
+    keys = {*schema["operator"]["properties"], *schema["sample"]["properties"], *schema["check"]["enum"]}
+    assert {key for key in keys if f"`{key}`" not in DOCUMENT} == set()
 
 
 def test_tables_fit_the_list_of_operators() -> None:
