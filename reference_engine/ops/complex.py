@@ -75,11 +75,11 @@ class ConjTensor(Tensor):
 
     @property  # type: ignore[override]
     def _array(self) -> np.ndarray:
-        return np.conj(self._stored)
+        return np.asarray(np.conj(self._stored))
 
     @_array.setter
     def _array(self, values: np.ndarray) -> None:
-        self._stored = np.conj(values)
+        self._stored = np.asarray(np.conj(values))
 
     @property
     def _memory(self) -> np.ndarray:

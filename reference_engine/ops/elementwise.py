@@ -7,14 +7,13 @@ tie evenly, hypot has slope 0 at the origin.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from reference_engine import dtypes
-from reference_engine.ops import registry
+from reference_engine.ops import registry, values
 from reference_engine.ops.elementwise_kind import _into, divisor_checked, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, general
@@ -22,55 +21,6 @@ from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both
 from reference_engine.ops.unordered import refuse_kernel
 from reference_engine.tensor import Tensor, wrap
-
-
-def like(fn: Callable) -> Callable:
-    """A SciPy function whose result keeps the type of its (first) input; SciPy itself has no float16."""
-    return lambda x, *others: fn(x, *others).astype(x.dtype, copy=False)
-
-
-_expit = like(special.expit)
-
-
-def _sigmoid(x: Any) -> Any:
-    kind = x.dtype.char
-    return special.expit(x) if kind in "fd" else 1 / (1 + np.exp(-x)) if kind in "FD" else _expit(x)
-
-
-def _sign(x: Any) -> Any:
-    signs = np.sign(x)
-    return (
-        signs if x.dtype.kind != "f" else np.where(np.isnan(x), np.zeros((), x.dtype), signs)
-    )  # torch: that of nan is 0
-
-
-def _rint(x: Any) -> Any:
-    return np.rint(x) if x.dtype.kind in "fc" else x  # integers are round
-
-
-def _power(a: Any, b: Any) -> Any:
-    """a ** b; of integers with negative exponents the reciprocal rounded towards 0."""
-    if a.dtype.kind not in "iu" or not np.less(b, 0).any():
-        return np.power(a, b)
-    inverse = np.where(a == 1, 1, np.where(a == -1, np.where(b % 2, -1, 1), 0))
-    return np.where(b < 0, inverse, np.power(a, np.where(b < 0, 0, b))).astype(np.result_type(a, b))
-
-
-ZEROS = {np.dtype(t): np.zeros((), t) for t in "?bhilBefdFD"}
-
-
-def _relu(x: Any) -> Any:
-    # A typed zero: NumPy takes twice as long to place a Python number.
-    return np.maximum(x, ZEROS[x.dtype])
-
-
-def _logaddexp(a: Any, b: Any) -> Any:
-    """log(exp a + exp b), also of complex numbers, without overflow."""
-    if a.dtype.kind != "c":
-        return np.logaddexp(a, b)
-    first = np.real(a) >= np.real(b)
-    return np.where(first, a, b) + np.log1p(np.exp(np.where(first, b - a, a - b)))
-
 
 # fmt: off
 # --- one input --------------------------- value                  d y/d x
@@ -81,7 +31,7 @@ expm1      = elementwise("expm1",           np.expm1,              "y + 1",     
 log        = elementwise("log",             np.log,                "1 / x",                    numeric="float")
 log2       = elementwise("log2",            np.log2,               "1 / (x * 0.6931471805599453)", numeric="float")
 log10      = elementwise("log10",           np.log10,              "1 / (x * 2.302585092994046)", numeric="float")
-log1p      = elementwise("log1p",           np.log1p,              "1 / (x + 1)",              numeric="float")
+log1p      = elementwise("log1p",           values.log1p,          "1 / (x + 1)",              numeric="float")
 sqrt       = elementwise("sqrt",            np.sqrt,               "0.5 / y",                  numeric="float")
 rsqrt      = elementwise("rsqrt",           lambda x: 1 / np.sqrt(x), "-0.5 * y * y * y",      numeric="float")
 reciprocal = elementwise("reciprocal",      lambda x: 1 / x,       "-y * y",                   numeric="float")
@@ -98,17 +48,16 @@ tanh       = elementwise("tanh",            np.tanh,               "1 - y * y", 
 asinh      = elementwise("asinh",           np.arcsinh,            "rsqrt(x * x + 1)",         numeric="float")
 acosh      = elementwise("acosh",           np.arccosh,            "rsqrt(x - 1) * rsqrt(x + 1)",       numeric="float")
 atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x * x)",          numeric="float")
-sigmoid    = elementwise("sigmoid",         _sigmoid,              "y * (1 - y)",              numeric="float")
-erf        = elementwise("erf",             like(special.erf),     "1.1283791670955126 * exp(-(x * x))", numeric="float")
-erfc       = elementwise("erfc",            like(special.erfc),    "-1.1283791670955126 * exp(-(x * x))", numeric="float")
-relu       = elementwise("relu",            _relu,                 "unless(g, y <= 0)")
+sigmoid    = elementwise("sigmoid",         values.sigmoid,              "y * (1 - y)",              numeric="float")
+erf        = elementwise("erf",             values.like(special.erf),     "1.1283791670955126 * exp(-(x * x))", numeric="float")
+erfc       = elementwise("erfc",            values.like(special.erfc),    "-1.1283791670955126 * exp(-(x * x))", numeric="float")
+relu       = elementwise("relu",            values.relu,           "unless(g, y <= 0)")
 floor      = elementwise("floor",           np.floor,              "0")
 ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
-round_     = elementwise("_round",          _rint,               "0", node="RoundBackward0", inplace=False)
+round_     = elementwise("_round",          values.rint,         "0", node="RoundBackward0", inplace=False)
 frac       = elementwise("frac",            lambda x: x - np.trunc(x), "1")
-sign       = elementwise("sign",            _sign,                 "0")
-positive   = elementwise("positive",        np.positive,           "1", inplace=False)
+sign       = elementwise("sign",            values.sign_or_zero,   "0")
 
 # --- two inputs -------------------------- value                  d y/d a                     d y/d b
 _add       = elementwise("_add",            np.add,                "1",                        "1",      node="AddBackward0", inplace=False)
@@ -116,7 +65,7 @@ _sub       = elementwise("_sub",            np.subtract,           "1",         
 _rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",                       "1",      node="RsubBackward1", inplace=False)
 mul        = elementwise("mul",             np.multiply,           "b",                        "a")
 _div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-((a / b) / b)", numeric="float", node="DivBackward0", inplace=False)
-pow_tensor = elementwise("_pow",            _power,                "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
+pow_tensor = elementwise("_pow",            values.power,          "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
 atan2      = elementwise("atan2",           np.arctan2,            "masked(g * b / (a * a + b * b), (a != 0) | (b != 0))", "masked(-g * a / (a * a + b * b), (a != 0) | (b != 0))", numeric="float")
 maximum    = elementwise("maximum",         np.maximum,            "masked(halved(g, a == b), ~(a < b))", "masked(halved(g, a == b), ~(b < a))", inplace=False)
 minimum    = elementwise("minimum",         np.minimum,            "masked(halved(g, a == b), ~(b < a))", "masked(halved(g, a == b), ~(a < b))", inplace=False)
@@ -125,9 +74,9 @@ remainder  = elementwise("remainder",       divisor_checked(np.remainder),      
 fmax       = elementwise("fmax",            np.fmax,               "masked(halved(g, a == b), (a >= b) | (b != b))", "masked(halved(g, a == b), (b >= a) | ((a != a) & (b == b)))", inplace=False)
 fmin       = elementwise("fmin",            np.fmin,               "masked(halved(g, a == b), (a <= b) | (b != b))", "masked(halved(g, a == b), (b <= a) | ((a != a) & (b == b)))", inplace=False)
 hypot      = elementwise("hypot",           np.hypot,              "masked(g * a / y, y != 0)", "masked(g * b / y, y != 0)", numeric="float")
-logaddexp  = elementwise("logaddexp",       _logaddexp,            "sigmoid(a - b)",           "sigmoid(b - a)", numeric="float", inplace=False)
+logaddexp  = elementwise("logaddexp",       values.logaddexp,      "sigmoid(a - b)",           "sigmoid(b - a)", numeric="float", inplace=False)
 logaddexp2 = elementwise("logaddexp2",      np.logaddexp2,         "sigmoid((a - b) * 0.6931471805599453)", "sigmoid((b - a) * 0.6931471805599453)", numeric="float", inplace=False)
-xlogy      = elementwise("xlogy",           like(special.xlogy),   "masked(g * ln(b), ~((a == 0) & (b <= 0)))", "a / b", numeric="float")
+xlogy      = elementwise("xlogy",           values.like(special.xlogy),   "masked(g * ln(b), ~((a == 0) & (b <= 0)))", "a / b", numeric="float")
 # fmt: on
 
 
@@ -282,6 +231,14 @@ def power(x: Any, exponent: Any) -> Any:
     if array.dtype.kind in "iub" and exponent < 0:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
     return pow_number(x, exponent=exponent)
+
+
+@both
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself. Source: torch.positive."""
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
 
 
 @both

@@ -12,12 +12,18 @@ from reference_engine.ops.registry import both
 from reference_engine.tensor import Tensor
 
 
+def _spelled(x: Tensor) -> str:
+    """torch's name of a type in C++, where messages show it."""
+    part = dtypes.type_name(x.dtype.to_real()).lower()
+    return f"c10::complex<{part}>" if x.is_complex() else {"long": "long int"}.get(part, part)
+
+
 @both
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input). Source: torch.lerp."""
-    if end.dtype is not input.dtype:
-        names = dtypes.type_name(input.dtype).lower(), dtypes.type_name(end.dtype).lower()
-        raise RuntimeError(f"expected dtype {names[0]} for `end` but got dtype {names[1]}")
+    for name, x in (("end", end), ("weight", weight)):
+        if isinstance(x, Tensor) and x.dtype is not input.dtype and (name == "end" or x._array.ndim):
+            raise RuntimeError(f"expected dtype {_spelled(input)} for `{name}` but got dtype {_spelled(x)}")
     if input.dtype.category < dtypes.FLOATING:
         kernel = "lerp_kernel_tensor" if isinstance(weight, Tensor) else "lerp_kernel_scalar"
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{dtypes.type_name(input.dtype)}'")

@@ -15,7 +15,6 @@ from scipy import special as sp
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
-from reference_engine.ops.elementwise import like
 from reference_engine.ops.elementwise_kind import _into, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general
@@ -23,6 +22,7 @@ from reference_engine.ops.masking import masked
 from reference_engine.ops.registry import both
 from reference_engine.ops.underivable import declared_missing
 from reference_engine.ops.unordered import refuse_kernel
+from reference_engine.ops.values import like
 from reference_engine.tensor import Tensor, wrap
 
 

@@ -25,10 +25,13 @@ class Cast(Operator):
         return None
 
 
-# The transpose of a cast is the cast back, which the backward pass does on the edge.
-cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), linear=True, node="ToCopyBackward0", saved_names=("self",))
-copy = linear("clone", lambda x: preserved(x), lambda g: g)
-copy_ordered = linear("clone_ordered", lambda x, *, order: ordered(x, order), lambda g: g, node="CloneBackward0")
+# The transpose of a cast is the cast back, which the backward pass does on the edge. These rules are J^H g themselves: a
+# gradient passes as it is, not conjugated there and back.
+cast = Cast("to_copy", _cast, (lambda g: g,), inputs=("x",), linear=True, node="ToCopyBackward0", saved_names=("self",),
+            holomorphic=False)  # fmt: skip
+copy = linear("clone", lambda x: preserved(x), lambda g: g, holomorphic=False)
+copy_ordered = linear("clone_ordered", lambda x, *, order: ordered(x, order), lambda g: g, node="CloneBackward0",
+                      holomorphic=False)  # fmt: skip
 
 
 @both

@@ -50,7 +50,7 @@ BINARY = {
     "logaddexp": torch.logaddexp,
     "addcmul": lambda a, b: torch.addcmul(a, a, b, value=2),
     "addcdiv": lambda a, b: torch.addcdiv(a, a, b, value=2),
-    "lerp": lambda a, b: torch.lerp(a, b, 0.3),
+    "lerp": lambda a, b: torch.lerp(_complex(a), _complex(b), 0.3),
     "where": lambda a, b: torch.where(torch.tensor([True, False]), a, b),
     "cat": lambda a, b: torch.cat([a, b]),
     "stack": lambda a, b: torch.stack([a, b]),
