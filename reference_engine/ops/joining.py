@@ -202,7 +202,7 @@ def _block_rule(g: Any, index: int, shapes: tuple) -> Any:
     return reshape_to(block, shapes[index])
 
 
-block_matrix = general("block_diag", _blocks, _block_rule, variadic=True)
+block_matrix = general("block_diag", _blocks, _block_rule, variadic=True, linear=True)
 
 
 @function

@@ -151,7 +151,7 @@ def _numbers(input: Tensor, index: Tensor, message: str) -> np.ndarray:
 # --- scatter -----------------------------------------------------------------------------------------------------
 
 _scatter_op = general("scatter", _index_put_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
-                      inputs=("x", "v"), saved_names=("self", "src"))  # fmt: skip
+                      inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
 
 
 def _leading(v: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -165,9 +165,9 @@ def _scatter_forward(x: np.ndarray, v: np.ndarray, *, key: Any, accumulate: bool
 
 # The rule is documented for sources of the index's shape only: a larger one gets a gradient of the wrong shape.
 _scatter_src = general("scatter", _scatter_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
-                       inputs=("x", "v"), saved_names=("self", "src"))  # fmt: skip
+                       inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
 _scatter_add = general("scatter_add", _scatter_forward, lambda g: g, lambda g, key: index_copy_out(g, key=key),
-                       inputs=("x", "v"), saved_names=("self", "src"))  # fmt: skip
+                       inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
 
 
 def scatter_key(input: Tensor, dim: int, index: Tensor, src: Any, name: str) -> tuple[Tensor, Tensor, tuple, tuple]:

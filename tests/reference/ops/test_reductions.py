@@ -34,7 +34,8 @@ SMOOTH = {  # of real and of complex numbers
     "diff with neighbours": lambda e, x: e.diff(x, 2, 0, prepend=x[:1] * 2, append=x * x),
     "gradient": lambda e, x: e.gradient(x)[1],
     "gradient with steps": lambda e, x: e.gradient(x, spacing=0.5, dim=1, edge_order=2)[0],
-    "gradient at points": lambda e, x: e.gradient(x, spacing=(e.tensor([0.0, 1.0, 3.0], dtype=e.float64),), dim=1, edge_order=2)[0],
+    "gradient at points": lambda e, x: e.gradient(
+        x, spacing=(e.tensor([0.0, 1.0, 3.0], dtype=e.float64),), dim=1, edge_order=2)[0],
     "trapezoid": lambda e, x: e.trapezoid(x, dx=0.5, dim=0),
     "trapezoid at points": lambda e, x: e.trapz(x, x[0]),
     "cumulative_trapezoid": lambda e, x: e.cumulative_trapezoid(x, x * x),
@@ -194,8 +195,12 @@ def test_results_are_written_where_asked(name):
     """`out=` receives the result, several results each their own."""
     x = torch.tensor([3.0, 1.0])
     call = {
-        "sum": lambda o: torch.sum(x, 0, out=o), "cumsum": lambda o: torch.cumsum(x, 0, out=o), "sort": lambda o: torch.sort(x, out=o),
-        "max": lambda o: torch.max(x, 0, out=o), "stack": lambda o: torch.stack([x], out=o), "quantile": lambda o: torch.quantile(x, 0.5, out=o),
+        "sum": lambda o: torch.sum(x, 0, out=o),
+        "cumsum": lambda o: torch.cumsum(x, 0, out=o),
+        "sort": lambda o: torch.sort(x, out=o),
+        "max": lambda o: torch.max(x, 0, out=o),
+        "stack": lambda o: torch.stack([x], out=o),
+        "quantile": lambda o: torch.quantile(x, 0.5, out=o),
         "gather": lambda o: torch.gather(x, 0, torch.tensor([1]), out=o),
     }[name]  # fmt: skip
     expected = call(None)
