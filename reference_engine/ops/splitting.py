@@ -45,7 +45,7 @@ def _ranges_transpose(gs: tuple, dim: int, bounds: tuple, x_shape: tuple) -> Any
 # fmt: off
 split_dim   = general("split",            _ranges, _ranges_transpose, inputs=("x",), view=True, saved_names=("self",))
 sized_split = general("split_with_sizes", _ranges, _ranges_transpose, inputs=("x",), view=True, saved_names=("self",))
-unsafe      = general("unsafe_split",     _ranges, _ranges_transpose, inputs=("x",), saved_names=("self",))
+unsafe      = general("unsafe_split",     _ranges, _ranges_transpose, inputs=("x",), linear=True, saved_names=("self",))
 # fmt: on
 
 

@@ -147,6 +147,8 @@ def _in_place_view(name: str) -> None:
         result = getattr(self, name)(*args, **kwargs)
         self._bump_version()
         self._array, self._edge = result._array, result._edge
+        if result._tangents is not None:
+            self._tangents = result._tangents
         return self
 
     change.__name__, change.__doc__ = f"{name}_", f"{name}, in place."

@@ -17,7 +17,7 @@ from tests.reference.against import leaves, plain
 def _like(seed: int, array: np.ndarray) -> np.ndarray:
     draw = np.random.default_rng(seed)
     values = draw.standard_normal(array.shape)
-    return values + 1j * draw.standard_normal(array.shape) if array.dtype.kind == "c" else values
+    return np.asarray(values + 1j * draw.standard_normal(array.shape) if array.dtype.kind == "c" else values)
 
 
 def _inner(a: Sequence[Any], b: Sequence[Any]) -> float:

@@ -15,7 +15,9 @@ Call = Callable
 def data(shapes: Sequence[Sequence[int]], *, complex: bool = False, seed: int = 5) -> list[np.ndarray]:
     """Normal numbers, no two of which are closer than the steps of differences in such small samples."""
     found = arrays(seed, *shapes)
-    return [x + 1j * y for x, y in zip(found, arrays(seed + 1, *shapes), strict=True)] if complex else found
+    if not complex:
+        return [np.asarray(x) for x in found]
+    return [np.asarray(x + 1j * y) for x, y in zip(found, arrays(seed + 1, *shapes), strict=True)]
 
 
 def spread_out(shapes: Sequence[Sequence[int]], seed: int = 7) -> list[np.ndarray]:
@@ -36,9 +38,9 @@ def bent(function: Call) -> Call:
     return call
 
 
-def derivatives_hold(function: Call, given: Sequence[np.ndarray], *, second: bool = True) -> None:
+def derivatives_hold(function: Call, given: Sequence[np.ndarray], *, second: bool = True, forward: bool = True) -> None:
     """First and second derivatives are those of differences, and value and derivatives those of torch."""
-    slopes_are_those_of_differences(bent(function), given, second=second)
+    slopes_are_those_of_differences(bent(function), given, second=second, forward=forward)
     same_as_torch(bent(function), given, order=2 if second else 1)
 
 
