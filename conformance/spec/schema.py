@@ -18,6 +18,11 @@ PATTERNS = {
     "since": 'a torch version in quotes, as "2.1"',
     "until": 'a torch version in quotes, as "2.1"',
 }
+# Keys of an operator's sample that are not data.
+SAMPLE_KEYS = frozenset({
+    "id", "claim", "source", "kind", "call", "outputs", "differentiable", "only", "value", "gradient", "covers",
+    "tolerance", "torch_departs", "pending", "checks", "note",
+})  # fmt: skip
 KINDS = {"object": "a mapping", "array": "a list", "string": "text", "boolean": "true or false", "number": "a number"}
 
 
@@ -52,8 +57,10 @@ def _translate(error: Any, document: Document) -> Iterator[SpecError]:
             if error.message.startswith(repr(key)):
                 yield SpecError(f"the key '{key}' is missing", place=place)
     elif error.validator == "propertyNames" or "propertyNames" in error.absolute_schema_path:
-        key = str(error.instance)
-        yield SpecError(f"'{key}' is no name for a variable", place=document.place((*route, key), key=True))
+        key, known = str(error.instance), error.validator_value if error.validator == "enum" else ()
+        what = f"unknown key '{key}'" if known else f"'{key}' is no name for a variable"
+        hint = near(key, known) or f"one of {', '.join(known)}" if known else None
+        yield SpecError(what, place=document.place((*route, key), key=True), hint=hint)
     else:
         yield SpecError(_say(error, route), place=place, hint=_hint(error, route))
 
@@ -87,6 +94,8 @@ def _hint(error: Any, route: Route) -> str | None:
         return "an id, or chapter/id"
     if error.validator == "anyOf" and name == "dtype":
         return "a dtype such as float32, or $parameter"
+    if error.validator == "anyOf" and "samples" in route:
+        return near(str(name), SAMPLE_KEYS) or "data are drawn, a number, a nested list, or {data: ..., dtype: ...}"
     if error.validator == "anyOf" and name == "shape":
         return "a list of sizes, or $parameter"
     return None

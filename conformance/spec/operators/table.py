@@ -14,18 +14,13 @@ from conformance.errors import Place, SpecError, SpecErrors
 from ..chapter import Frame, in_order
 from ..checking import Checked, check
 from ..reading import Document, Route, read
-from ..schema import check_form
+from ..schema import SAMPLE_KEYS, check_form
 from ..specification import Chapter
 from . import programs
 from .checks import DTYPES, Checks, claim
 from .data import Datum, datum, mistakes
 from .programs import Subject
 
-# Keys of a sample that are not data.
-KEYS = frozenset({
-    "id", "claim", "source", "kind", "call", "outputs", "differentiable", "only", "value", "gradient", "covers",
-    "tolerance", "torch_departs", "pending", "checks", "note",
-})  # fmt: skip
 # What a check's own entry, the sample and the operator may say, the nearest one first.
 SAID = ("tolerance", "torch_departs", "pending", "note")
 
@@ -106,9 +101,9 @@ class _Sample:
         self.table, self.operator, self.sample, self.above, self.route = table, operator, sample, above, route
         self.data: list[Datum] = []
         for name, value in sample.items():
-            if name not in KEYS:
+            if name not in SAMPLE_KEYS:
                 self._datum(name, value)
-        if len(self.data) == sum(name not in KEYS for name in sample):
+        if len(self.data) == sum(name not in SAMPLE_KEYS for name in sample):
             self.subject = self._subject()
             self.checks = Checks(operator, sample, bool(self.subject.differentiable))
             for key, what, hint in self.checks.mistakes():
