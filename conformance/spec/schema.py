@@ -59,8 +59,8 @@ def _translate(error: Any, document: Document) -> Iterator[SpecError]:
     elif error.validator == "propertyNames" or "propertyNames" in error.absolute_schema_path:
         key, known = str(error.instance), error.validator_value if error.validator == "enum" else ()
         what = f"unknown key '{key}'" if known else f"'{key}' is no name for a variable"
-        hint = near(key, known) or f"one of {', '.join(known)}" if known else None
-        yield SpecError(what, place=document.place((*route, key), key=True), hint=hint)
+        right = near(key, known) or f"one of {', '.join(known)}" if known else None
+        yield SpecError(what, place=document.place((*route, key), key=True), hint=right)
     else:
         yield SpecError(_say(error, route), place=place, hint=_hint(error, route))
 
