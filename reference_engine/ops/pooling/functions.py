@@ -117,6 +117,10 @@ def _avg_pool(n: int) -> Callable:
         if divisor_override == 0:
             raise RuntimeError("divisor must be not zero")
         windows = windows_of(f"{name}()", input, n, kernel_size, stride, padding, 1, ceil_mode)
+        if n == 3 and any(s < k for s, k in zip(windows.size, windows.kernel, strict=True)):
+            sizes = [" ".join(f"{k}{d}: {v}" for d, v in zip("THW", values, strict=True))
+                     for k, values in (("", windows.size), ("k", windows.kernel))]  # fmt: skip
+            raise RuntimeError(f"input image ({sizes[0]}) smaller than kernel size ({sizes[1]})")
         divisor = np.asarray(divisor_override or windows.counts(include_padding=count_include_pad))
         return averages.average_ops[n](input, windows=windows, divisor=divisor)
 

@@ -67,9 +67,10 @@ def _check_fractional(name: str, x: Tensor, n: int, kernel: tuple, out: tuple) -
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor with non-zero non-batch dimensions, but got: "
                            f"{list(shape)}")  # fmt: skip
     for axis, k, o, s in zip("THW"[3 - n :], kernel, out, shape[len(shape) - n :], strict=True):
-        if o + k - 1 > s:
+        if o + k - 1 > s - (n == 3):  # in three dimensions torch wants one element more
             label = {"T": "time", "H": "height", "W": "width"}[axis]
-            raise RuntimeError(f"{name}(): pool {label} {k} too large relative to input {label} {s}")
+            where = name if n == 2 else f"{name}_out"
+            raise RuntimeError(f"{where}(): pool {label} {k} too large relative to input {label} {s}")
 
 
 def _fractional(n: int) -> Callable:
@@ -86,8 +87,9 @@ def _fractional(n: int) -> Callable:
             drawn = numpy_generator().random((*batch, n)).astype(input._array.dtype)
         else:
             drawn = _random_samples._array
-        if drawn.shape != (*batch, n):
-            raise RuntimeError(f"Expect _random_samples to have shape {(*batch, n)}, but got {tuple(drawn.shape)}")
+        for d, (given, wanted) in enumerate(zip(drawn.shape, (*batch, n), strict=True)):
+            if given != wanted:
+                raise RuntimeError(f"Expect _random_samples.size({d}) equals to {wanted}; got {given}.")
         samples = drawn.reshape(*lead, n)
         order = (1, 0) if n == 2 else (0, 1, 2)  # torch keeps the width's sample first in two dimensions
         starts = tuple(_starts(samples[..., order[d]], size[d], out[d], kernel[d]) for d in range(n))
