@@ -31,6 +31,7 @@ F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 ndarray, asarray = np.ndarray, np.asarray
 NUMBER_TYPES = frozenset(NUMBERS)
 NAMES = {1: ("x",), 2: ("a", "b"), 3: ("a", "b", "c")}
+REAL = frozenset(("1", "-1", "0"))  # partials that need no conjugation: a complex gradient passes as it is
 SAVED_NAMES = {1: ("self",), 2: ("self", "other"), 3: ("self", "other", "third")}
 
 
@@ -83,11 +84,16 @@ class ElementwiseNode(OpNode):
             return (None,) * len(self.edges)
         values = self.values(read)
         conjugate = is_complex(g)
-        g = conj(g) if conjugate else g
-        results = [
-            rule(g, *values) if want and rule is not None else None for rule, want in zip(rules, needed, strict=True)
-        ]
-        return tuple([conj(r) if r is not None else None for r in results] if conjugate else results)
+        turned = conj(g) if conjugate else g
+        results: list[Any] = []
+        for rule, want, partial in zip(rules, needed, self.op.partials, strict=True):  # type: ignore[attr-defined]
+            if not want or rule is None:
+                results.append(None)
+            elif conjugate and partial not in REAL:
+                results.append(conj(rule(turned, *values)))
+            else:
+                results.append(rule(g, *values))
+        return tuple(results)
 
 
 def scalar(value: Any) -> Any:
