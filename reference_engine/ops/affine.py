@@ -5,6 +5,7 @@ With beta 0 the input is not read: what is infinite or nan there stays out, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.complex import conjugated
 from reference_engine.ops.inplace import in_place
-from reference_engine.ops.kinds import general
+from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.masking import nil
 from reference_engine.ops.matmul import checked, lowered, matmul, matvec, mT, outer_product, product, unmatched
 from reference_engine.ops.out import with_out
@@ -22,8 +24,8 @@ from reference_engine.tensor import Tensor, wrap
 
 
 def _scaled(g: Any, factor: Any) -> Any:
-    """g times a number, over arrays and tensors; 0 times infinity is 0."""
-    return g if factor == 1 else nil(g) if factor == 0 else g * factor
+    """g times the conjugate of a number, over arrays and tensors; 0 times infinity is 0."""
+    return g if factor == 1 else nil(g) if factor == 0 else g * factor.conjugate()
 
 
 def _adding(multiply: Callable) -> Callable:
@@ -43,17 +45,42 @@ def _summed_rows(a: Any, b: Any) -> Any:
     return np.add.reduce(np.matmul(a, b), axis=0)
 
 
-def _own(g: Any, beta: Any) -> Any:
-    return _scaled(g, beta)
+def _back(g: Any, other: Any, alpha: Any) -> Any:
+    """alpha g B^H, the gradient of the left factor."""
+    return _scaled(product(g, mT(conjugated(other))), alpha)
+
+
+def _front(g: Any, other: Any, alpha: Any) -> Any:
+    """alpha A^H g, the gradient of the right factor."""
+    return _scaled(product(mT(conjugated(other)), g), alpha)
+
+
+def _outer_back(g: Any, other: Any, alpha: Any) -> Any:
+    return _scaled(outer_product(g, conjugated(other)), alpha)
+
+
+def _vector_back(g: Any, other: Any, alpha: Any) -> Any:
+    return _scaled(matvec(g, conjugated(other)), alpha)
+
+
+def _affine(name: str, multiply: Callable, left: Callable, right: Callable, second: str, third: str) -> Operator:
+    """beta * c + alpha * multiply(a, b); the gradient of c is g itself, of complex numbers too."""
+    rules = (
+        lambda g, beta: _scaled(g, beta),
+        lambda g, b, alpha: left(g, b, alpha),
+        lambda g, a, alpha: right(g, a, alpha),
+    )
+    return Operator(name, _adding(multiply), rules, inputs=("c", "a", "b"), saved_names=("self", second, third),
+                    holomorphic=False)  # fmt: skip
 
 
 # fmt: off
-#                                  d / d a                                                              d / d b
-addmm_op   = general("addmm",   _adding(np.matmul),    _own, lambda g, b, alpha: _scaled(product(g, mT(b)), alpha), lambda g, a, alpha: _scaled(product(mT(a), g), alpha), inputs=("c", "a", "b"), saved_names=("self", "mat1", "mat2"))
-baddbmm_op = general("baddbmm", _adding(np.matmul),    _own, lambda g, b, alpha: _scaled(product(g, mT(b)), alpha), lambda g, a, alpha: _scaled(product(mT(a), g), alpha), inputs=("c", "a", "b"), saved_names=("self", "batch1", "batch2"))
-addbmm_op  = general("addbmm",  _adding(_summed_rows), _own, lambda g, b, alpha: _scaled(product(g[None], mT(b)), alpha), lambda g, a, alpha: _scaled(product(mT(a), g[None]), alpha), inputs=("c", "a", "b"), saved_names=("self", "batch1", "batch2"))
-addmv_op   = general("addmv",   _adding(np.matmul),    _own, lambda g, b, alpha: _scaled(outer_product(g, b), alpha), lambda g, a, alpha: _scaled(matvec(mT(a), g), alpha), inputs=("c", "a", "b"), saved_names=("self", "mat", "vec"))
-addr_op    = general("addr",    _adding(np.multiply.outer), _own, lambda g, b, alpha: _scaled(matvec(g, b), alpha), lambda g, a, alpha: _scaled(matvec(mT(g), a), alpha), inputs=("c", "a", "b"), saved_names=("self", "vec1", "vec2"))
+#                               value               d / d a                                 d / d b
+addmm_op   = _affine("addmm",   np.matmul,          _back,                                  _front,                                   "mat1", "mat2")
+baddbmm_op = _affine("baddbmm", np.matmul,          _back,                                  _front,                                   "batch1", "batch2")
+addbmm_op  = _affine("addbmm",  _summed_rows,       lambda g, b, k: _back(g[None], b, k),   lambda g, a, k: _front(g[None], a, k),    "batch1", "batch2")
+addmv_op   = _affine("addmv",   np.matmul,          _outer_back,                            lambda g, a, k: _scaled(matvec(mT(conjugated(a)), g), k), "mat", "vec")
+addr_op    = _affine("addr",    np.multiply.outer,  _vector_back,                           lambda g, a, k: _vector_back(mT(g), a, k), "vec1", "vec2")
 # fmt: on
 
 
@@ -86,8 +113,8 @@ def _whole(c: Tensor, **factors: Any) -> None:
 
 # The usual case, and the hot one: nothing is scaled.
 plain_addmm = general(
-    "addmm", lambda c, a, b: np.add(np.matmul(a, b), c), lambda g: g, lambda g, b: product(g, mT(b)),
-    lambda g, a: product(mT(a), g), saved_names=("self", "mat1", "mat2"),
+    "addmm", lambda c, a, b: np.add(np.matmul(a, b), c), lambda g: g, lambda g, b: product(g, mT(conjugated(b))),
+    lambda g, a: product(mT(conjugated(a)), g), saved_names=("self", "mat1", "mat2"), holomorphic=False,
 )  # fmt: skip
 
 
@@ -181,12 +208,13 @@ for _function in (addmm, addmv, addr, addbmm, baddbmm):
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias. Source: torch.nn.functional.linear."""
     transposed = weight.t() if weight._array.ndim == 2 else weight
-    if bias is not None and input._array.ndim == 2:
+    if bias is None:
+        return matmul(input, transposed)
+    if input._array.ndim == 2 or weight._array.ndim != 2:
         return addmm(bias, input, transposed)
-    if state.autocast is not None and bias is not None:
-        (bias,) = lowered(bias)
-    result = matmul(input, transposed)
-    return result if bias is None else result + bias
+    *batch, size = input._array.shape
+    rows = input.reshape(math.prod(batch), size)
+    return addmm(bias, rows, transposed).reshape((*batch, weight._array.shape[0]))
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

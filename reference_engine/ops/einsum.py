@@ -106,7 +106,7 @@ def _to_diagonal(g: Any, full: str, own: str, shape: tuple[int, ...]) -> Any:
     return put_positions(g, positions=positions, shape=shape)
 
 
-einsum_op = general("einsum", _einsum_forward, _einsum_rule, variadic=True)
+einsum_op = general("einsum", _einsum_forward, _einsum_rule, variadic=True, multilinear=True)
 
 
 def einsum_over(equation: str, *operands: Any) -> Any:

@@ -34,10 +34,10 @@ def product(a: Any, b: Any) -> Any:
 
 # fmt: off
 #              value                              d/da                                   d/db
-mm_op   = general("mm",  lambda a, b: np.matmul(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"))
-bmm_op  = general("bmm", lambda a, b: np.matmul(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"))
-mv_op   = general("mv",  lambda a, b: np.matmul(a, b), lambda g, b: outer_product(g, b),    lambda g, a: matvec(mT(a), g), saved_names=("self", "vec"))
-dot_op  = general("dot", lambda a, b: np.asarray(np.dot(a, b)), lambda g, b: g * b,         lambda g, a: g * a, saved_names=("self", "tensor"))
+mm_op   = general("mm",  lambda a, b: np.matmul(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
+bmm_op  = general("bmm", lambda a, b: np.matmul(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
+mv_op   = general("mv",  lambda a, b: np.matmul(a, b), lambda g, b: outer_product(g, b),    lambda g, a: matvec(mT(a), g), saved_names=("self", "vec"), multilinear=True)
+dot_op  = general("dot", lambda a, b: np.asarray(np.dot(a, b)), lambda g, b: g * b,         lambda g, a: g * a, saved_names=("self", "tensor"), multilinear=True)
 # fmt: on
 
 

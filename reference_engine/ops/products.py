@@ -33,7 +33,7 @@ def crossed(a: Any, b: Any, dim: int) -> Any:
 
 
 cross_op = general("linalg_cross", _cross, lambda g, b, dim: crossed(b, g, dim), lambda g, a, dim: crossed(g, a, dim),
-                   inputs=("a", "b"), saved_names=("self", "other"))  # fmt: skip
+                   inputs=("a", "b"), saved_names=("self", "other"), multilinear=True)  # fmt: skip
 
 
 @with_out
