@@ -136,7 +136,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All expanded to their common shape. Source: torch.broadcast_tensors."""
     tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     shape = np.broadcast_shapes(*[t._array.shape for t in tensors])
-    return tuple(expand(t, *shape) for t in tensors)
+    return tuple(t if t._array.shape == shape else expand(t, *shape) for t in tensors)
 
 
 @function

@@ -102,7 +102,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     if first == second:
         raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
     if k % 4 == 0:
-        return clone(input)
+        return flip(input, ())
     if k % 4 == 2:
         return flip(input, dims)
     return flip(input, second if k % 4 == 1 else first).transpose_(first, second)

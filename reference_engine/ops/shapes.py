@@ -95,13 +95,13 @@ sum_to_shape  = linear("sum_to_size",
 permute_dims  = linear("permute",
                              lambda x, *, dims: x.transpose(dims),                      lambda g, dims: permute_dims(g, dims=_permutation_inverse(dims)), view=True)
 transpose_    = linear("transpose",
-                             lambda x, *, dim0, dim1: x.swapaxes(dim0, dim1),           lambda g, dim0, dim1: transpose_(g, dim0=dim0, dim1=dim1), view=True)
+                             lambda x, *, dim0, dim1: x.swapaxes(dim0, dim1) if x.ndim else x[...], lambda g, dim0, dim1: transpose_(g, dim0=dim0, dim1=dim1), view=True)
 t_            = linear("t",  lambda x: x.T,                                             lambda g: t_(g), view=True)
 unsqueeze_    = linear("unsqueeze",
                              lambda x, *, dim: np.expand_dims(x, dim),                  lambda g, dim: squeeze_(g, dims=(dim,)), view=True)
 squeeze_      = linear("squeeze",
                              lambda x, *, dims: x.reshape([n for i, n in enumerate(x.shape) if i not in dims]) if not dims else np.squeeze(x, dims),
-                                                                                        lambda g, x_shape: reshape_to(g, x_shape), view=True, node="SqueezeBackward1")
+                                                                                        lambda g, x_shape: g if g.shape == x_shape else reshape_to(g, x_shape), view=True, node="SqueezeBackward1")
 flip_dims     = linear("flip",
                              lambda x, *, dims: np.flip(x, dims).copy(),                lambda g, dims: flip_dims(g, dims=dims))
 roll_dims     = linear("roll",
@@ -214,7 +214,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions swapped. Source: torch.transpose."""
     n = input._array.ndim
     a, b = axis(dim0, n), axis(dim1, n)
-    return transpose_(input, dim0=a, dim1=b) if n else alias(input)
+    return transpose_(input, dim0=a, dim1=b)
 
 
 registry.publish("swapaxes", transpose)
