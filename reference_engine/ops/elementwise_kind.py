@@ -83,17 +83,11 @@ class ElementwiseNode(OpNode):
         if g is None:
             return (None,) * len(self.edges)
         values = self.values(read)
-        conjugate = is_complex(g)
-        turned = conj(g) if conjugate else g
-        results: list[Any] = []
-        for rule, want, partial in zip(rules, needed, self.op.partials, strict=True):  # type: ignore[attr-defined]
-            if not want or rule is None:
-                results.append(None)
-            elif conjugate and partial not in REAL:
-                results.append(conj(rule(turned, *values)))
-            else:
-                results.append(rule(g, *values))
-        return tuple(results)
+        turned = conj(g) if is_complex(g) else g
+        return tuple([
+            None if not want or rule is None
+            else rule(g, *values) if turned is g or partial in REAL else conj(rule(turned, *values))
+            for rule, want, partial in zip(rules, needed, self.op.partials, strict=True)])  # type: ignore[attr-defined] # fmt: skip
 
 
 def scalar(value: Any) -> Any:
