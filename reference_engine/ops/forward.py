@@ -135,10 +135,9 @@ def push_transposed(op: Operator, inputs: Sequence[Any], tangents: Sequence[Any]
         live = [u for u in dummies if u is not None]
         if not pairs:
             return [None if u is None else _zeros(u) for u in dummies]
-        found = iter(
-            grad([r for r, _ in pairs], live, [t for _, t in pairs], create_graph=True, materialize_grads=True)
-        )
-        results = [None if u is None else next(found) for u in dummies]
+        found = iter(grad([r for r, _ in pairs], live, [t for _, t in pairs], create_graph=True, allow_unused=True))
+        parts = [None if u is None else next(found) for u in dummies]
+        results = [_zeros(u) if r is None and u is not None else r for r, u in zip(parts, dummies, strict=True)]
     finally:
         state.set_grad_enabled(before)
     return results if before else [None if r is None else _without_history(r) for r in results]

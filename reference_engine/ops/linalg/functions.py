@@ -22,19 +22,26 @@ def _exponential(x: np.ndarray) -> np.ndarray:
     return np.asarray(expm(x), x.dtype) if x.size else np.array(x)
 
 
-def _exponential_rule(g: Any, x: Any) -> Any:
-    """The derivative along g at A^H, the upper right block of exp [[A^H, g], [0, A^H]].
-
-    R. Mathias, "A chain rule for matrix functions and applications", 1996.
-    """
-    n, adjoint = x.shape[-1], mH(x)
-    blocks = joined([joined([adjoint, g], -1), joined([nil(adjoint), adjoint], -1)], -2)
-    return exp_op(blocks)[..., :n, n:]
+def _corner(x: Any, direction: Any) -> Any:
+    """[[x, direction], [0, x]]."""
+    return joined([joined([x, direction], -1), joined([nil(x), x], -1)], -2)
 
 
-exp_op = general(
-    "linalg_matrix_exp", _exponential, _exponential_rule, inputs=("x",), holomorphic=False, saved_names=("self",)
-)
+def _along_rule(g: Any, x: Any, direction: Any) -> Any:
+    """The derivative along [[0, g], [0, 0]] at the adjoint of the whole block; x stands in it twice."""
+    n = x.shape[-1]
+    whole = exp_along(mH(_corner(x, direction)), joined([joined([nil(g), g], -1), joined([nil(g), nil(g)], -1)], -2))
+    return whole[..., :n, :n] + whole[..., n:, n:]
+
+
+# The derivative of the exponential at x along a direction is the upper right block of exp [[x, direction], [0, x]]: R. Mathias,
+# "A chain rule for matrix functions and applications", 1996. Its adjoint is the derivative at x^H.
+exp_along = general(
+    "linalg_matrix_exp_along", lambda x, direction: _exponential(_corner(x, direction))[..., : x.shape[-1], x.shape[-1] :],
+    _along_rule, lambda g, x: exp_along(mH(x), g), holomorphic=False, node="LinalgMatrixExpBackward1",
+)  # fmt: skip
+exp_op = general("linalg_matrix_exp", _exponential, lambda g, x: exp_along(mH(x), g), inputs=("x",), holomorphic=False,
+                 saved_names=("self",))  # fmt: skip
 
 
 @with_out

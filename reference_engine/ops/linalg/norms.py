@@ -17,7 +17,7 @@ from reference_engine.ops.elementwise import where
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general
 from reference_engine.ops.linalg.spectral import svdvals
-from reference_engine.ops.linalg.words import array_of, masked
+from reference_engine.ops.linalg.words import array_of, constant_like, masked
 from reference_engine.ops.out import with_out
 from reference_engine.ops.reductions import axes_of, restore
 from reference_engine.ops.registry import function
@@ -47,19 +47,25 @@ def _rule(g: Any, x: Any, y: Any, ord: float, dims: tuple, x_shape: tuple) -> An
     if ord == 0:
         return None  # a number of elements: left undefined, which stands for zero
     g, y = restore(g, x_shape, dims), restore(y, x_shape, dims)
-    absent = array_of(y) != 0
+    present = array_of(y) != 0
+    safe = y + constant_like(
+        ~present, y
+    )  # 1 where the norm is 0: its reciprocal stays finite, in higher derivatives too
     if ord == 2:
-        return masked(g / y, absent) * x
+        return masked(g / safe, present) * x
     size, sign = (x.abs(), x.sgn()) if isinstance(x, Tensor) else (np.abs(x), np.sign(x))
     if ord in (INF, -INF):
         peaks = (array_of(size) == array_of(y)) | (np.isnan(array_of(size)) & np.isnan(array_of(y)))
-        share = (peaks / np.add.reduce(peaks, axis=dims, keepdims=True)).astype(array_of(size).dtype)
-        return sign * (g * (wrap(share) if isinstance(x, Tensor) else share))
+        share = peaks / np.add.reduce(peaks, axis=dims, keepdims=True)
+        return sign * (g * constant_like(share, size))
     if ord == 1:
         return sign * g
-    power = size ** (ord - 1)
-    power = power if ord >= 2 else masked(power, array_of(size) != 0)
-    return sign * power * masked(g / y ** (ord - 1), absent)
+    if ord < 2:
+        there = array_of(size) != 0
+        power = masked((size + constant_like(~there, size)) ** (ord - 1), there)
+    else:
+        power = size ** (ord - 1)
+    return sign * power * masked(g / safe ** (ord - 1), present)
 
 
 vector_norm_op = general("linalg_vector_norm", _forward, _rule, inputs=("x",), holomorphic=False, saved_names=("self",))
