@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from .numeric import PRECISIONS
 
 STEP = 1 / 250  # of an element's size, or of SMALL where it is smaller
 SMALL = 0.05
+STEEP = 3e-5  # of a slope: what two steps may differ by and need no third one
+EXACT = 1e-11  # of the quantities involved: what a difference may be off and need no second step
 IMAGINARY = 1e-20
 UNIT = 1j * IMAGINARY
 LIMIT = 1e-6  # an estimated error above this share of the quantities involved: the difference does not converge
@@ -66,13 +68,17 @@ class Numerical:
             return [self._direction(item, 64 * seed + index) for index, item in enumerate(like)]
         return self._direction(like, 64 * seed)
 
-    def inner_product(self, left: Any, right: Any) -> float:
-        """Re sum(conj(left) * right), of two tensors or two lists of tensors. Raises ValueError for unequal shapes."""
+    def inner_product(self, left: Any, right: Any) -> Estimate:
+        """Re sum(conj(left) * right), of two tensors or two lists of tensors, with what numerical derivatives among them
+        may be off. Raises ValueError for unequal shapes."""
         sides = self._arrays(left), self._arrays(right)
         shapes = [[array.shape for array in side] for side in sides]
         if shapes[0] != shapes[1]:
             raise ValueError(f"an inner product of shapes {shapes[0]} and {shapes[1]}")
-        return _contract(*sides)
+        error = sum(
+            _error(left) * np.abs(b).sum() + _error(right) * np.abs(a).sum() for a, b in zip(*sides, strict=True)
+        )
+        return Estimate(np.asarray(_contract(*sides)), error)
 
     def rounded(self, wide: Any, like: Any, inputs: Sequence[Any]) -> Any:
         """`wide`, computed in float64, as an engine may have it in the dtype of `like`, computed from these inputs.
@@ -125,6 +131,8 @@ class Numerical:
         return self.engine.make(array, value.dtype, False)
 
     def _array(self, tensor: Any) -> Array:
+        if type(tensor) is Estimate:
+            return decode(tensor.value)
         array = self._bulk(tensor) if self._bulk is not None else None
         return decode(self.engine.read(tensor)) if array is None else array
 
@@ -138,7 +146,7 @@ class Numerical:
         return tensor.requires_grad_() if leaves else tensor
 
     def _point(self, function: Function, inputs: Sequence[Any], leaves: bool = False) -> Point:
-        def evaluate(arrays: Sequence[Array]) -> tuple[list[Array], bool]:
+        def call(arrays: Sequence[Array]) -> tuple[list[Array], bool]:
             outputs = function(*[self._tensor(array, leaves) for array in arrays])
             return self._arrays(outputs), isinstance(outputs, list | tuple)
 
@@ -146,8 +154,7 @@ class Numerical:
         for array in arrays:
             if array.dtype.kind + str(array.dtype.itemsize) not in ("f8", "c16"):
                 raise TypeError(f"numerical derivatives are taken in float64 or complex128, not {array.dtype.name}")
-        outputs, several = evaluate(arrays)
-        return Point(evaluate, arrays, outputs, several)
+        return Point(call, arrays)
 
     def _continued(self, point: Point, derivative: Callable[[], list[Found]]) -> list[Found] | None:
         """The derivative by complex step, None where the inputs are complex already, or where the engine does not take
@@ -160,16 +167,22 @@ class Numerical:
             return None
 
 
-class Point(NamedTuple):
-    """A function, the inputs (arrays) at which it is differentiated, and its outputs there."""
+class Point:
+    """A function and the inputs (arrays) at which it is differentiated.
 
-    evaluate: Callable[[Sequence[Array]], tuple[list[Array], bool]]
-    arrays: list[Array]
-    outputs: list[Array]
-    several: bool
+    outputs: those of the latest call. several: whether the function returns more than one.
+    """
+
+    __slots__ = ("arrays", "call", "outputs", "several")
+
+    def __init__(self, call: Callable[[Sequence[Array]], tuple[list[Array], bool]], arrays: list[Array]) -> None:
+        self.call, self.arrays = call, arrays
+        self.outputs: list[Array] = []
+        self.several = False
 
     def at(self, arrays: Sequence[Array]) -> list[Array]:
-        return self.evaluate(arrays)[0]
+        self.outputs, self.several = self.call(arrays)
+        return self.outputs
 
     def moved(self, index: int, step: Any) -> list[Array]:
         """The outputs where input `index` is moved by `step`."""
@@ -188,6 +201,13 @@ def numbers(shape: tuple[int, ...], key: int, is_complex: bool) -> Array:
     drawn = 2.0 * generator.random((1 + is_complex, *shape)) - 1.0
     drawn = drawn + 0.5 * np.where(drawn < 0, -1.0, 1.0)
     return np.asarray(drawn[0] + 1j * drawn[1]) if is_complex else np.asarray(drawn[0])
+
+
+def _error(value: Any) -> float:
+    """How far what goes into an inner product may be off."""
+    if isinstance(value, list | tuple):
+        return max((_error(item) for item in value), default=0.0)
+    return value.value.error if type(value) is Estimate else 0.0
 
 
 Found = tuple[Array, float]  # a derivative, and how far it may be off
@@ -234,57 +254,80 @@ def _reduced(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _sweep(point: Point, index: int, weights: Sequence[Array]) -> Found:
+    """Two steps for all elements; a third where the function is steep enough for the first two to differ."""
     x, total, worst = point.arrays[index], 0.0, 0.0
-    size = _size(weights, point.outputs)
+    steps = _steps(x)
     for unit in _directions(x):
-        levels = []
-        for step in (_steps(x), _steps(x) / 2, _steps(x) / 4):
-            change = point.difference(index, step * unit)
-            parts = [_reduced((w.conj() * d).real, x.shape) for w, d in zip(weights, change, strict=True)]
-            levels.append(sum(parts) / (2 * step))
-        best, error = _extrapolated(levels)
-        total, worst = total + best * unit, max(worst, float(np.max(error, initial=0.0)))
+
+        def slopes(share: float, unit: complex = unit) -> Array:
+            change = point.difference(index, share * steps * unit)
+            parts = [_reduced(_real(w, d), x.shape) for w, d in zip(weights, change, strict=True)]
+            return sum(parts) / (2 * share * steps)
+
+        coarse, fine = slopes(1.0), slopes(0.5)
+        best = _without_h2(coarse, fine)
+        change = np.abs(fine - coarse)
+        largest = float(np.max(np.abs(best), initial=0.0))
+        if np.any(change > STEEP * np.maximum(np.abs(best), largest / 30)):
+            best, before = _without_h2(fine, slopes(0.25)), best
+            change = 100 * np.abs(best - before)
+        total = total + best * unit
+        worst = max(worst, float(np.max(change, initial=0.0)) / 100)
     largest = max((float(np.max(np.abs(y), initial=0.0)) for y in point.outputs), default=0.0)
-    rounding = 8 * EPSILON * largest / (STEP * SMALL)
-    return np.asarray(total), _checked(total, 4 * worst + rounding, size, f"by input {index}")
+    error = worst + 8 * EPSILON * largest / (STEP * SMALL)
+    return np.asarray(total), _checked(total, error, _size(weights, point.outputs), f"by input {index}")
 
 
-def _extrapolated(levels: Sequence[Any]) -> tuple[Any, Any]:
-    """From differences at steps h, h/2, h/4: the value without h**2 and h**4, and what the last order changed."""
-    first, second = ((4 * levels[i + 1] - levels[i]) / 3 for i in (0, 1))
-    return (16 * second - first) / 15, np.abs(first - second)
+def _real(weight: Array, change: Array) -> Array:
+    """Re conj(w) * d, element by element."""
+    if weight.dtype.kind == "c" or change.dtype.kind == "c":
+        return np.asarray((weight.conj() * change).real)
+    return np.asarray(weight * change)
+
+
+def _without_h2(coarse: Any, fine: Any) -> Any:
+    """From differences at steps h and h/2 the value without h**2."""
+    return (4 * fine - coarse) / 3
 
 
 # --- element by element ---
 
 
 def _by_element(point: Point, weights: Sequence[Array]) -> list[Found]:
-    """Two steps for each element; the error is measured along a direction that moves all elements at once."""
-    gradients = [_gradient(point, index, weights) for index in range(len(point.arrays))]
+    """A step for each element, and a second one where that is not exact: the error is measured along a direction that
+    moves all elements at once."""
     tangents = [numbers(x.shape, 7 + i, x.dtype.kind == "c") for i, x in enumerate(point.arrays)]
     along = _along(point, tangents, check=False)
-    whole = _contract(weights, [d for d, _ in along])
-    gap = abs(whole - sum(np.vdot(g, t).real for g, t in zip(gradients, tangents, strict=True)))
-    size = _size(weights, point.outputs)
-    error = 4 * gap + 4 * sum(e * float(np.abs(w).sum()) for (_, e), w in zip(along, weights, strict=True))
-    error += 4 * EPSILON * size / (STEP * SMALL)
+    whole, size = _contract(weights, [d for d, _ in along]), _size(weights, point.outputs)
+    gradients = _gradients(point, weights, 1.0)
+    if not _gap(gradients, tangents, whole) <= EXACT * size:
+        pairs = zip(gradients, _gradients(point, weights, 0.5), strict=True)
+        gradients = [_without_h2(coarse, fine) for coarse, fine in pairs]
+    error = 4 * _gap(gradients, tangents, whole) + 4 * EPSILON * size / (STEP * SMALL)
+    error += 4 * sum(e * float(np.abs(w).sum()) for (_, e), w in zip(along, weights, strict=True))
     largest = max((float(np.max(np.abs(g), initial=0.0)) for g in gradients), default=0.0)
     _checked(largest, error, size, "here")
     return [(g, error) for g in gradients]
 
 
-def _gradient(point: Point, index: int, weights: Sequence[Array]) -> Array:
-    x = point.arrays[index]
-    found = np.zeros(x.shape, x.dtype)
-    steps, move = _steps(x), np.zeros(x.shape, x.dtype)
-    for place in np.ndindex(x.shape):
-        for unit in _directions(x):
-            slopes = []
-            for step in (steps[place], steps[place] / 2):
-                move[place] = step * unit
-                slopes.append(_contract(weights, point.difference(index, move)) / (2 * step))
-            found[place] = found[place] + (4 * slopes[1] - slopes[0]) / 3 * unit
-        move[place] = 0.0
+def _gap(gradients: Sequence[Array], tangents: Sequence[Array], whole: float) -> float:
+    """How far the gradients are off along the tangents."""
+    return abs(whole - sum(np.vdot(g, t).real for g, t in zip(gradients, tangents, strict=True)))
+
+
+def _gradients(point: Point, weights: Sequence[Array], share: float) -> list[Array]:
+    """Central differences by each element of each input, at a share of the usual step."""
+    found = []
+    for index, x in enumerate(point.arrays):
+        gradient, move = np.zeros(x.shape, x.dtype), np.zeros(x.shape, x.dtype)
+        steps = _steps(x) * share
+        for place in np.ndindex(x.shape):
+            for unit in _directions(x):
+                move[place] = steps[place] * unit
+                slope = _contract(weights, point.difference(index, move)) / (2 * steps[place])
+                gradient[place] = gradient[place] + slope * unit
+            move[place] = 0.0
+        found.append(gradient)
     return found
 
 
@@ -338,7 +381,8 @@ def _along(point: Point, tangents: Sequence[Array], check: bool = True) -> list[
         levels.append([(p - m) / (2 * h) for p, m in zip(plus, minus, strict=True)])
     found = []
     for index, output in enumerate(point.outputs):
-        best, error = _extrapolated([level[index] for level in levels])
+        coarse, fine = (_without_h2(levels[i][index], levels[i + 1][index]) for i in (0, 1))
+        best, error = (16 * fine - coarse) / 15, np.abs(fine - coarse)
         size = float(np.max(np.abs(output), initial=0.0))
         bound = 4 * float(np.max(error, initial=0.0)) + 4 * EPSILON * size / step
         if check:

@@ -178,7 +178,9 @@ INNER_PRODUCT = '''
 def inner_product(left, right):
     """Re sum(conj(left) * right), of two tensors or two lists of tensors."""
     sides = [side if isinstance(side, (list, tuple)) else [side] for side in (left, right)]
-    return sum((a.detach().conj() * b.detach()).real.sum().item() for a, b in zip(*sides, strict=True))
+    error = sum(getattr(a, "error", 0.0) * b.abs().sum().item() for pair in zip(*sides) for a, b in (pair, pair[::-1]))
+    product = sum((a.detach().conj() * b.detach()).real.sum().to(torch.float64) for a, b in zip(*sides, strict=True))
+    return estimated(product, error)
 '''
 
 ESTIMATED = '''
@@ -302,7 +304,7 @@ PIECES: dict[str, Piece] = {
     "identical": Piece(IDENTICAL),
     "same_storage": Piece(SAME_STORAGE),
     "direction": Piece(DIRECTION, ("numpy",)),
-    "inner_product": Piece(INNER_PRODUCT),
+    "inner_product": Piece(INNER_PRODUCT, (), ("estimated",)),
     "rounded": Piece(ROUNDED, (), ("same", "estimated")),
     "estimated": Piece(ESTIMATED),
     "numerical": Piece(NUMERICAL),

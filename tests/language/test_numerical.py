@@ -114,8 +114,10 @@ def test_directions_are_fixed_and_far_from_zero() -> None:
 def test_inner_products() -> None:
     """The real part, with the left side conjugated, over lists too; shapes agree."""
     z = torch.tensor([1 + 2j, 3.0], dtype=torch.complex128)
-    assert WORDS.inner_product(z, z * 1j) == 0.0
-    assert WORDS.inner_product([z, z], [z, torch.zeros_like(z)]) == 14.0
+    assert decode(WORDS.inner_product(z, z * 1j).value) == 0.0
+    assert decode(WORDS.inner_product([z, z], [z, torch.zeros_like(z)]).value) == 14.0
+    along = WORDS.jvp(torch.sin, [z], [z])
+    assert WORDS.inner_product(z, along).value.error == pytest.approx(along.value.error * np.abs(z.numpy()).sum())
     with pytest.raises(ValueError, match="shapes"):
         WORDS.inner_product(z, z[0])
 
