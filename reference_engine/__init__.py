@@ -126,6 +126,8 @@ from reference_engine.sparse import (  # noqa: E402
     sparse_csr_tensor,
 )
 
+vmap = func.vmap
+
 
 def set_warn_always(b: Any) -> None:
     """Whether warnings that torch gives once per process are given every time. Source: torch.set_warn_always."""

@@ -183,6 +183,11 @@ def _filled(name: str, fill: Any) -> Any:
                   layout: Any = None, memory_format: Any = None) -> Tensor:  # fmt: skip
         _device(device)
         wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype
+        if state.vmap_levels:
+            from reference_engine.batching.tensor import BatchedTensor, batched
+
+            if isinstance(input, BatchedTensor):
+                return batched(make_like(input._value, dtype=wanted, requires_grad=requires_grad), input._level)
         return finish(_like(input, fill, wanted.numpy, memory_format), requires_grad)
 
     make.__name__, make_like.__name__ = name, f"{name}_like"

@@ -14,7 +14,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.creation import finish, sizes_of
-from reference_engine.state import process
+from reference_engine.state import process, state
 from reference_engine.tensor import Tensor, wrap
 
 MASK = 2**64 - 1
@@ -104,7 +104,21 @@ def fork_rng(devices: Any = None, enabled: bool = True, **_: Any) -> Iterator[No
 
 def numpy_generator(generator: Generator | None = None) -> np.random.Generator:
     """The NumPy generator behind `generator`, or behind the default one."""
+    if state.vmap_levels:
+        from reference_engine.batching.hooks import check_random
+
+        check_random()
     return (generator or process.generator)._numpy
+
+
+def _drawn(draw: Any, generator: Any, shape: Any, dtype: Any, requires_grad: bool) -> Tensor:
+    """What draw(NumPy generator, shape) gives, as a tensor; inside vmap for all examples at once, or one for all."""
+    if not state.vmap_levels:
+        return _made(draw((generator or process.generator)._numpy, tuple(shape)), dtype, requires_grad)
+    from reference_engine.batching.hooks import drawn, randomness
+
+    whole, levels = randomness(tuple(shape))
+    return drawn(_made(draw((generator or process.generator)._numpy, whole), dtype, requires_grad), levels)
 
 
 def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
@@ -114,16 +128,18 @@ def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
 
 def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """Uniform in [0, 1). Source: torch.rand."""
-    return _made(numpy_generator(generator).random(sizes_of(size)), dtype, requires_grad)
+    return _drawn(lambda g, shape: g.random(shape), generator, sizes_of(size), dtype, requires_grad)
 
 
 def randn(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
     """Standard normal; complex with variance 1. Source: torch.randn."""
-    draw = numpy_generator(generator).standard_normal
-    shape = sizes_of(size)
     if dtype is not None and dtypes.as_dtype(dtype).is_complex:
-        return _made((draw(shape) + 1j * draw(shape)) / np.sqrt(2), dtype, requires_grad)
-    return _made(draw(shape), dtype, requires_grad)
+        return _drawn(_complex_normal, generator, sizes_of(size), dtype, requires_grad)
+    return _drawn(lambda g, shape: g.standard_normal(shape), generator, sizes_of(size), dtype, requires_grad)
+
+
+def _complex_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
 
 
 def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None,
@@ -131,7 +147,8 @@ def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = No
     """Integers in [low, high). Source: torch.randint."""
     if size is None:
         low, high, size = 0, low, high
-    return _made(numpy_generator(generator).integers(low, high, tuple(size)), dtype or dtypes.int64, requires_grad)
+    kind = dtype or dtypes.int64
+    return _drawn(lambda g, shape: g.integers(low, high, shape), generator, size, kind, requires_grad)
 
 
 def randperm(n: int, *, generator: Any = None, dtype: Any = None, **_: Any) -> Tensor:
@@ -143,7 +160,7 @@ def normal(mean: float, std: float = 1.0, size: Any = None, *, generator: Any = 
            requires_grad: bool = False, **_: Any) -> Tensor:  # fmt: skip
     """Normal with mean and deviation that are numbers. Source: torch.normal."""
     shape = () if size is None else tuple(size)
-    return _made(numpy_generator(generator).standard_normal(shape) * std + mean, dtype, requires_grad)
+    return _drawn(lambda g, shape: g.standard_normal(shape) * std + mean, generator, shape, dtype, requires_grad)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:

@@ -37,6 +37,8 @@ class State(threading.local):
     dispatched: Any = None  # the operator that such a mode is being told of
     dual_levels: tuple[Any, ...] = ()  # the levels of forward mode, the innermost last
     forward_grad_enabled = True
+    vmap_levels: tuple[Any, ...] = ()  # the vmaps around, the innermost last
+    transforms = 0  # how many reverse-mode transforms are around
     exec_group: Any = None  # backward passes that share one recomputation of checkpointed regions
 
     def __init__(self) -> None:
@@ -54,6 +56,7 @@ class State(threading.local):
             and not self.inference
             and not self.dispatch_modes
             and not self.dual_levels
+            and not self.vmap_levels
         )
 
     def set_grad_enabled(self, mode: bool) -> bool:

@@ -26,6 +26,10 @@ CYCLE = (
     "and avoid the leak."
 )
 UNUSED = "appears to not have been used in the graph. Set allow_unused=True if this is the desired behavior."
+IN_TRANSFORM = (
+    "backward() called inside a functorch transform. This is not supported, please use functorch.grad or functorch.vjp "
+    "instead or call backward() outside of functorch transforms."
+)
 ONLY_INPUTS = (
     "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate gradient for other parts of "
     "the graph, please use torch.autograd.backward."
@@ -41,6 +45,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
             raise RuntimeError("`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. "
                                "Please only use `grad_tensors`.")  # fmt: skip
         grad_tensors = grad_variables
+    if state.transforms or state.vmap_levels or any(not level.public for level in state.dual_levels):
+        raise RuntimeError(IN_TRANSFORM)
     targets = _backward_inputs(inputs)
     roots = _sequence(tensors)
     roots, given = _without_constants(roots, _matching(grad_tensors, roots))
@@ -68,6 +74,14 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         warnings.warn(ONLY_INPUTS, FutureWarning, stacklevel=2)
     roots, given = _without_constants(roots, _matching(grad_outputs, roots))
     keep = create_graph if retain_graph is None else retain_graph
+    if state.vmap_levels:
+        from reference_engine.batching.hooks import gradients
+
+        options = {"retain_graph": keep, "create_graph": create_graph, "allow_unused": allow_unused,
+                   "materialize_grads": materialize_grads}  # fmt: skip
+        batched = gradients(grad, roots, wanted, given, options)
+        if batched is not None:
+            return dict(zip(inputs, batched, strict=True)) if type(inputs) is dict else batched
 
     def pull(seeds: list[Tensor], keep_graph: bool) -> list:
         """The results for one vector per root: tensors when recorded, else arrays; None where nothing arrived."""
@@ -190,7 +204,7 @@ def _root_edges(roots: tuple) -> list[Edge]:
 
 def _flowing(seeds: list[Tensor], recorded: bool) -> list[Any]:
     """The seeds as the pass has them flow: tensors while it is recorded or may carry tangents, else arrays."""
-    if recorded or state.dual_levels:
+    if recorded or state.dual_levels or state.vmap_levels:
         return seeds
     # A 0-d seed starts as a NumPy scalar: scalar arithmetic is many times faster than that of 0-d arrays.
     # (A scalar has no mark of a narrow type.)

@@ -14,11 +14,16 @@ from reference_engine.autograd.function_node import FunctionNode
 from reference_engine.autograd.function_outputs import finish as _finish
 from reference_engine.autograd.function_tangents import push
 from reference_engine.autograd.once import once_differentiable
+from reference_engine.batching.tensor import innermost
 from reference_engine.state import state
 from reference_engine.tape.node import edge_of, next_sequence_number
 from reference_engine.tensor import Tensor
 
 BackwardCFunction = FunctionNode
+NEEDS_SETUP = (
+    "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override the "
+    "setup_context staticmethod. For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
+)
 
 
 class FunctionMeta(type):
@@ -97,6 +102,13 @@ class Function(metaclass=FunctionMeta):
             args, kwargs = bound.args, bound.kwargs
         elif kwargs:
             args, kwargs = _placed(cls.forward, args, kwargs)
+        if state.vmap_levels or state.transforms or any(not level.public for level in state.dual_levels):
+            if not separate and cls.__module__ != "reference_engine.batching.functions":
+                raise RuntimeError(NEEDS_SETUP.format(name=cls.__name__))
+            if state.vmap_levels and (level := innermost(args)) is not None:
+                from reference_engine.batching.functions import apply as apply_batched
+
+                return apply_batched(cls, args, level)
         node = cls._start(args)
         before, forward_mode = state.set_grad_enabled(False), state.forward_grad_enabled
         state.forward_grad_enabled = False

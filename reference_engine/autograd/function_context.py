@@ -35,7 +35,7 @@ class FunctionCtx:
     materialize_grads: bool = True
     _node: Callable[[], FunctionNode | None] = staticmethod(lambda: None)
     _recorded = False  # whether apply made its results outputs of a node
-    _in_jvp: tuple[Tensor | None, ...] | None = None  # what save_for_forward kept, while jvp runs
+    _shown: tuple[Tensor | None, ...] | None = None  # in the place of saved_tensors, while jvp runs or vmap maps
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps tensors for backward, with the check that nothing changes them meanwhile. The last call counts."""
@@ -71,8 +71,8 @@ class FunctionCtx:
         """What was given to save_for_backward, with the history it had; nothing while forward runs. In jvp: what was given
         to save_for_forward.
         """
-        if self._in_jvp is not None:
-            return self._in_jvp
+        if self._shown is not None:
+            return self._shown
         node = self._node()
         if node is None and self._recorded:
             raise RuntimeError(FREED_MESSAGE)

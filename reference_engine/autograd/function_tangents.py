@@ -83,7 +83,7 @@ def _calling(node: FunctionNode, level: Level) -> Iterator[None]:
     """While jvp runs its context shows what save_for_forward kept, as seen from outside of `level`."""
     context = node.context
     saved = context.saved_for_forward or ()
-    context._in_jvp = tuple([below(x, level) if isinstance(x, Tensor) else x for x in saved])
+    context._shown = tuple([below(x, level) if isinstance(x, Tensor) else x for x in saved])
     try:
         if level.index:
             yield
@@ -91,7 +91,7 @@ def _calling(node: FunctionNode, level: Level) -> Iterator[None]:
             with without_tangents():
                 yield
     finally:
-        context._in_jvp = None
+        context._shown = None
 
 
 def _put(out: Tensor, tangent: Tensor | None, level: Level, args: tuple, given: list, *, changed: bool) -> None:

@@ -14,7 +14,7 @@ from reference_engine.tensor import Tensor, wrap
 
 
 def _comparison(name: str, ufunc: Any, *aliases: str) -> Any:
-    fn = constant(name, lambda input, other: ufunc(input, other))
+    fn = constant(name, lambda input, other: ufunc(input, other), elementwise=True)
     for published in (name, *aliases):
         registry.publish(published, fn)
     registry.word(name, ufunc, fn)
@@ -38,7 +38,7 @@ bitwise_xor = _comparison("bitwise_xor", np.bitwise_xor)
 
 for _name, _ufunc in {"logical_not": np.logical_not, "bitwise_not": np.bitwise_not, "isnan": np.isnan, "isinf": np.isinf,
                       "isfinite": np.isfinite, "signbit": np.signbit}.items():  # fmt: skip
-    registry.publish(_name, constant(_name, _ufunc))
+    registry.publish(_name, constant(_name, _ufunc, elementwise=True))
 
 
 @both

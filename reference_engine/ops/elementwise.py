@@ -13,6 +13,7 @@ import numpy as np
 from scipy import special
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry, values
 from reference_engine.ops.elementwise_kind import _into, divisor_checked, elementwise
 from reference_engine.ops.inplace import in_place
@@ -20,6 +21,7 @@ from reference_engine.ops.kinds import NUMBERS, general
 from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both
 from reference_engine.ops.unordered import refuse_kernel
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 # fmt: off
@@ -267,6 +269,10 @@ def _constant(array: np.ndarray) -> Tensor:
 
 def where(condition: Any, a: Any = None, b: Any = None) -> Any:
     """a where the condition holds, else b; over arrays and tensors. Source: torch.where."""
+    if state.vmap_levels and innermost((condition, a, b)) is not None:
+        from reference_engine.batching import by_elements
+
+        return by_elements.where(condition, a, b)
     mask = condition._array if isinstance(condition, Tensor) else np.asarray(condition)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor) and not isinstance(condition, Tensor):
         return np.where(mask, a, b)

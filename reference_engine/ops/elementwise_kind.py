@@ -18,7 +18,19 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
 from reference_engine.ops.inplace import in_place, refuse_out, write_out
-from reference_engine.ops.kinds import NUMBERS, Operator, OpNode, Rule, _array_at, _tensor_at, camel, conj, is_complex
+from reference_engine.ops.kinds import (
+    NUMBERS,
+    Operator,
+    OpNode,
+    Rule,
+    _array_at,
+    _tensor_at,
+    camel,
+    conj,
+    innermost,
+    is_complex,
+    run_batched,
+)
 from reference_engine.state import state
 from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, VersionCounter, read_array, save_input
@@ -184,6 +196,8 @@ class Elementwise(Operator):
             self.refuses_bool(inputs)
         if self.refuses_complex is not None:
             self.refuses_complex(inputs)
+        if state.vmap_levels and (level := innermost(inputs)) is not None:
+            return run_batched(self, inputs, params, level)
         if state.dispatch_modes:
             return intercept(self, inputs, params)
         common = self.common_dtype(inputs)
@@ -392,7 +406,7 @@ def _into(result: Any, out: Tensor | None, name: str = "") -> Any:
     """Writes a result of the operator `name` into `out=`, which must not take part in a recorded graph."""
     if out is None:
         return result
-    if state.dual_levels:
+    if state.dual_levels or state.vmap_levels:
         refuse_out(result)
     if state.grad_enabled and (out.requires_grad or result.requires_grad):
         raise RuntimeError(f"{name.strip('_') + '(): ' if name else ''}functions with out=... arguments don't support automatic differentiation, "

@@ -60,7 +60,7 @@ def propagate(
         for out, tangent, has in zip(outs, pushed, differentiable, strict=True):
             if tangent is not None and has:
                 own = tangent if op.view else _own(tangent, tangents)
-                put(out, level, _fitting(own, out))
+                put(out, level, _fitting(own, out, given=zip(inputs, tangents, strict=True)))
 
 
 def push(
@@ -81,9 +81,11 @@ def _own(tangent: Tensor, given: Sequence[Tensor | None]) -> Tensor:
     return tangent.clone() if any(tangent is other for other in given) else tangent
 
 
-def _fitting(tangent: Tensor, out: Tensor) -> Tensor:
-    """A tangent in the shape and dtype of what it is for."""
-    if tangent._array.dtype != out._array.dtype:
+def _fitting(tangent: Tensor, out: Tensor, given: Any) -> Tensor:
+    """A tangent in the shape and dtype of what it is for; where tangents came in other dtypes than their primals', in its
+    own.
+    """
+    if tangent._array.dtype != out._array.dtype and all(t is None or t.dtype is x.dtype for x, t in given):
         tangent = tangent.to(out.dtype)
     return tangent if tangent._array.shape == out._array.shape else tangent.expand(out._array.shape).clone()
 

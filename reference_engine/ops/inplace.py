@@ -47,6 +47,12 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         alias._array = np.array(alias._array)  # a hook may keep what is saved: it must not be overwritten
     before = next_sequence_number()
     result = compute(alias)
+    if state.vmap_levels:
+        from reference_engine.batching import hooks
+        from reference_engine.batching.tensor import BatchedTensor
+
+        if isinstance(result, BatchedTensor) or isinstance(target, BatchedTensor):
+            return hooks.overwrite(target, result)
     if result.dtype.category > target.dtype.category:
         names = dtypes.type_name(result.dtype), dtypes.type_name(target.dtype)
         raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
@@ -108,6 +114,9 @@ def refuse_out(*tensors: Any, name: str = "an operator") -> None:
     """Raises where a tensor with a tangent meets `out=`, which forward mode does not know."""
     if tangents.levels_of(tensors):
         raise NotImplementedError(OUT_FUNCTION.format(name=name))
+    if state.vmap_levels and not all(isinstance(t._array, np.ndarray) for t in tensors):
+        raise RuntimeError("Batching rule not implemented for an out= function; the fallback path doesn't work on out= or "
+                           "view ops.")  # fmt: skip
 
 
 def _keep_old_values(result: Tensor, alias: Tensor, before: int) -> None:

@@ -158,6 +158,8 @@ class Operator:
         else:
             result = self.forward(*inputs, **params)
             return result[0] if self.aux and len(self.outputs) == 1 else result
+        if state.vmap_levels and (level := innermost(inputs)) is not None:
+            return run_batched(self, inputs, params, level)
         if state.dispatch_modes:
             return intercept(self, inputs, params)
         if self.view and type(inputs[0]) is not Tensor and inputs[0].is_conj():
@@ -301,6 +303,27 @@ class Operator:
         )
 
 
+def innermost(inputs: Sequence[Any]) -> Any:
+    """The innermost vmap level at which an input is batched."""
+    from reference_engine.batching.tensor import innermost as found
+
+    return found(inputs)
+
+
+def run_batched(op: Operator, inputs: tuple, params: dict[str, Any], level: Any) -> Any:
+    """An operator on batched tensors."""
+    from reference_engine.batching.rules import run
+
+    return run(op, inputs, params, level)
+
+
+def run_constant(call: Callable, inputs: tuple, params: dict[str, Any], level: Any, elementwise: bool) -> Any:
+    """An operator without derivative on batched tensors."""
+    from reference_engine.batching.rules import looped, run_elementwise
+
+    return (run_elementwise if elementwise else looped)(call, inputs, params, level)
+
+
 def _bypasses(inputs: tuple) -> bool:
     """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
     # Without a call to each input: every recorded operator asks.
@@ -343,10 +366,12 @@ def linear(name: str, forward: Callable, transpose: Callable, **options: Any) ->
     return Operator(name, forward, (transpose,), linear=True, **options)
 
 
-def constant(name: str, forward: Callable) -> Callable:
+def constant(name: str, forward: Callable, *, elementwise: bool = False) -> Callable:
     """An operator whose result is never tracked: comparisons, arg-reductions, rounding to integers."""
 
     def call(*inputs: Any, **params: Any) -> Any:
+        if state.vmap_levels and (level := innermost(inputs)) is not None:
+            return run_constant(call, inputs, params, level, elementwise)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
         result = forward(*arrays, **params)
         if isinstance(result, tuple):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry
 from reference_engine.ops.activations import log_softmax, softplus_one, straight_through
 from reference_engine.ops.gates import gated
@@ -18,6 +19,7 @@ from reference_engine.ops.kinds import general
 from reference_engine.ops.losses import constant_weight, reduce_forward, reduced, reduction_of, seed
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import place
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -137,6 +139,10 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
              reduce: Any = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """Minus the log-probability of the target class. Source: torch.nn.functional.nll_loss."""
     constant_weight("nll_loss2d_forward" if input._array.ndim > 2 else "nll_loss_forward", weight)
+    if state.vmap_levels and innermost((input, target, weight)) is not None:
+        from reference_engine.batching import by_elements
+
+        return by_elements.nll_loss(input, target, weight, ignore_index, reduction_of(reduction, size_average, reduce))
     _same_batch(input, target)
     classes = input._array.shape[1 if input._array.ndim > 1 else 0]
     if target._array.ndim > max(input._array.ndim - 1, 0):

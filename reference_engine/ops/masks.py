@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import innermost, refuse_dynamic
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, put_positions
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import mismatch
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -47,6 +49,10 @@ fill_op = general("masked_fill", lambda x, v, *, mask: np.where(mask, v.astype(x
 @both
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds. Source: torch.masked_fill."""
+    if state.vmap_levels and innermost((mask,)) is not None:
+        from reference_engine.batching import by_elements
+
+        return by_elements.masked_fill(input, mask, value)
     if mask._array.dtype != bool:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_scalar_type(mask)}")
     x, where = _together(input, mask)
@@ -56,6 +62,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 @both
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension. Source: torch.masked_select."""
+    refuse_dynamic(input, mask)
     if mask._array.dtype != bool:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     x, where = _together(input, mask)
@@ -97,6 +104,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 @both
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Indices of the elements that are not 0. Source: torch.nonzero."""
+    refuse_dynamic(input)
     x = input._array
     if as_tuple:
         return wrap(np.stack(np.nonzero(np.atleast_1d(x)), -1)).unbind(1)

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.hooks import refuse_statistics
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
 from reference_engine.ops.padding import pad
 from reference_engine.ops.pooling import avg_pool2d
 from reference_engine.ops.shapes import sum_to_shape
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -125,6 +127,8 @@ def batch_options(input: Tensor, running_mean: Tensor | None, running_var: Tenso
                 raise RuntimeError(f"{name} must be defined in evaluation mode")
         fixed = _fixed(running_mean, running_var, affine, eps, x.dtype)
     elif per_channel and (running_mean is not None or running_var is not None):
+        if state.vmap_levels:
+            refuse_statistics(input, running_mean)
         mean = mean_over(x, dims)
         _update(running_mean, mean, momentum)
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry
 from reference_engine.ops.indexing import _checked, _index_put_forward, _index_put_self, index_put
 from reference_engine.ops.inplace import in_place
@@ -21,6 +22,7 @@ from reference_engine.ops.positions import _key, add_at, index_copy_out, key_alo
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis, reshape_copy
 from reference_engine.ops.underivable import unrecorded
+from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 # --- indices -----------------------------------------------------------------------------------------------------
@@ -82,6 +84,10 @@ gather_sparsely = linear("gather", lambda x, *, key: np.asarray(x[key]), _sparse
 @both
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Elements along a dimension at the indices given. Source: torch.gather."""
+    if state.vmap_levels and innermost((index,)) is not None:
+        from reference_engine.batching import by_elements
+
+        return by_elements.gather(input, dim, index)
     d = axis(dim, input._array.ndim)
     x = as_vector(input)
     key, where = _along(x._array, d, index, "gather", "input")

@@ -69,8 +69,8 @@ xlog1py  = elementwise("_xlog1py",      like(sp.xlog1py),       "masked(g * ln(b
 logit_op = general("logit", lambda x, *, eps: like(sp.logit)(x if eps is None else np.clip(x, eps, 1 - eps)), lambda g, x, eps: _logit_rule(g, x, eps), inputs=("x",), saved_names=("self",))
 
 polygamma_op = general("polygamma", _polygamma, lambda g, x, order: g * registry.TENSOR_WORDS["polygamma_word"](order + 1, x) if isinstance(x, Tensor) else g * _polygamma(x, order=order + 1), inputs=("x",))
-gammainc_op  = general("igamma",  lambda a, x: sp.gammainc(a, x).astype(x.dtype),  declared_missing("igamma: input"),  lambda g, a, x: g * _gamma_density(a, x),  saved_names=("self", "other"))
-gammaincc_op = general("igammac", lambda a, x: sp.gammaincc(a, x).astype(x.dtype), declared_missing("igammac: input"), lambda g, a, x: -g * _gamma_density(a, x), saved_names=("self", "other"))
+gammainc_op  = general("igamma",  lambda a, x: sp.gammainc(a, x).astype(x.dtype),  declared_missing("igamma: input"),  lambda g, a, x: g * _gamma_density(a, x),  saved_names=("self", "other"), forward_mode=False)
+gammaincc_op = general("igammac", lambda a, x: sp.gammaincc(a, x).astype(x.dtype), declared_missing("igammac: input"), lambda g, a, x: -g * _gamma_density(a, x), saved_names=("self", "other"), forward_mode=False)
 zeta_op      = general("special_zeta", lambda a, b: sp.zeta(a, b).astype(b.dtype), declared_missing("zeta"), lambda g, a, b: g * (-a * (zeta_op(a + 1, b) if isinstance(b, Tensor) else sp.zeta(a + 1, b).astype(b.dtype))), saved_names=("self", "other"))
 # fmt: on
 

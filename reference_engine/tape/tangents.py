@@ -58,7 +58,10 @@ def leave(level: Level) -> None:
 
 
 def put(tensor: Tensor, level: Level, tangent: Tensor) -> None:
-    """Makes `tangent` the tangent of `tensor`."""
+    """Makes `tangent` the tangent of `tensor`. Where the tensor is batched by vmap: of what it holds."""
+    if state.vmap_levels and (held := _held(tensor)) is not None:
+        put(held[0], level, held[2](tangent, held[1]))
+        return
     holder = tensor._tangents
     if holder is None:
         holder = tensor._tangents = Tangents()
@@ -69,6 +72,9 @@ def put(tensor: Tensor, level: Level, tangent: Tensor) -> None:
 
 def get(tensor: Tensor, level: Level) -> Tensor | None:
     """The tangent of `tensor`; for a view that was taken before its base had one, that view of it."""
+    if state.vmap_levels and (held := _held(tensor)) is not None:
+        found = get(held[0], level)
+        return None if found is None else held[3](found, held[1])
     holder = tensor._tangents
     found = holder.get(level) if holder is not None else None
     if found is not None or tensor._base is None or not tensor._view.shares_tangent:
@@ -79,6 +85,13 @@ def get(tensor: Tensor, level: Level) -> Tensor | None:
     found = _same_view(tensor, whole)
     put(tensor, level, found)
     return found
+
+
+def _held(tensor: Tensor) -> Any:
+    """(what a batched tensor holds, its level, exposed, hidden); None for any other."""
+    from reference_engine.batching.tensor import BatchedTensor, exposed, hidden
+
+    return (tensor._value, tensor._level, exposed, hidden) if isinstance(tensor, BatchedTensor) else None
 
 
 def _same_view(view: Tensor, of: Tensor) -> Tensor:
@@ -103,6 +116,8 @@ def levels_of(values: Iterable[Any]) -> list[Level]:
 
 def below(tensor: Tensor, level: Level) -> Tensor:
     """`tensor` as the levels outside of `level` see it: the same value and history, without the other tangents."""
+    if state.vmap_levels and (held := _held(tensor)) is not None:
+        return held[3](below(held[0], level), held[1])
     from reference_engine.tape.node import edge_of
     from reference_engine.tensor import Tensor
 
@@ -153,6 +168,6 @@ def laid_out(tangent: Tensor, like: Tensor) -> Tensor:
 
     from reference_engine.tensor import wrap
 
-    if tangent.stride() == like.stride():
+    if tangent.stride() == like.stride() or (state.vmap_levels and not isinstance(tangent._array, np.ndarray)):
         return tangent
     return wrap(np.empty_like(like._array, dtype=tangent._array.dtype)).copy_(tangent)  # type: ignore[attr-defined]

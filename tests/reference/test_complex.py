@@ -263,5 +263,5 @@ def test_complex_numbers_do_not_go_into_real_tensors():
 
 def test_the_type_of_complex_numbers_at_default_precision_is_not_shown():
     """complex64 is implied where float32 is the default, complex128 is shown."""
-    assert repr(torch.tensor(0.5 + 1.5j)) == "tensor(0.5+1.5j)"
+    assert repr(torch.tensor(0.5 + 1.5j)) == "tensor(0.5000+1.5000j)"
     assert "complex128" in repr(torch.tensor(1j, dtype=torch.complex128))

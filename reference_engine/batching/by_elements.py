@@ -1,0 +1,76 @@
+"""Functions that read masks, indices or targets, where these differ from example to example.
+
+Each is the same function on what the batched tensors hold, its arguments lined up behind the batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reference_engine.batching.rules import aligned, counts, dimensions
+from reference_engine.batching.tensor import batched, exposed, innermost, is_batched_at
+from reference_engine.ops.registry import functions
+
+if TYPE_CHECKING:
+    from reference_engine.batching.tensor import Level
+    from reference_engine.tensor import Tensor
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """torch.where."""
+    return _aligned("where", condition, a, b)
+
+
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """Tensor.masked_fill."""
+    return _aligned("masked_fill", input, mask, value)
+
+
+def _aligned(name: str, *args: Any) -> Tensor:
+    level, ndim = _level(args), dimensions(args)
+    return batched(functions[name](*[aligned(x, level, ndim) for x in args]), level)
+
+
+def _level(args: tuple) -> Level:
+    counts["batched"] += 1
+    level = innermost(args)
+    assert level is not None
+    return level
+
+
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """torch.gather."""
+    level = _level((input, index))
+    behind = dim % max(input.dim(), 1) + 1
+    value, places = exposed(input, level), exposed(index, level)
+    if not input.dim():
+        return batched(value, level)
+    return batched(functions["gather"](value, behind, places), level)
+
+
+def embedding(indices: Tensor, weight: Tensor) -> Tensor:
+    """Rows of one table that all examples share. Source: torch.nn.functional.embedding."""
+    level = _level((indices,))
+    return batched(weight[exposed(indices, level)], level)
+
+
+def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
+    """torch.nn.functional.nll_loss, put together from operators that have rules."""
+    classes = 1 if input.dim() > 1 else 0
+    kept = target.ne(ignore_index)
+    safe = target.masked_fill(kept.logical_not(), 0)
+    picked = functions["gather"](input, classes, safe.unsqueeze(classes)).squeeze(classes)
+    scale = kept.to(input.dtype)
+    if weight is not None:
+        table = weight.expand(*safe.shape, weight.shape[0])
+        scale = scale * functions["gather"](table, -1, safe.unsqueeze(-1)).squeeze(-1)
+    loss = -picked * scale
+    if reduction == "none":
+        return loss
+    return loss.sum() / scale.sum() if reduction == "mean" else loss.sum()
+
+
+def differ(*args: Any) -> bool:
+    """Whether any argument is batched."""
+    level = innermost(args)
+    return level is not None and any(is_batched_at(x, level) for x in args)

@@ -1,0 +1,263 @@
+"""Batching rules: how an operator on batched tensors is one on what they hold.
+
+    elementwise          inputs aligned behind the batch, then the operator
+    along dimensions     `dim`, `dims` count one further; `shape`, `sizes` get the batch in front
+    last dimensions      operators of matrices take leading dimensions as they are
+    by name              the table RULES, for all others that have a rule
+    any other            example by example, and stacked
+
+Which way an operator went is counted in `counts`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine import dtypes
+from reference_engine.batching.tensor import BatchedTensor, batched, exposed, is_batched_at
+from reference_engine.ops import registry
+from reference_engine.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from reference_engine.batching.tensor import Level
+    from reference_engine.ops.kinds import Operator
+
+counts = {"batched": 0, "looped": 0}
+
+# Operators of one tensor that map each element by itself, or take leading dimensions as they come.
+TRANSPARENT = frozenset({
+    "pow", "abs", "angle", "real", "imag", "conj", "conj_physical", "to_copy", "clone", "alias", "masked_value", "zero", "fill",
+    "view_as_real", "view_as_complex", "tril", "triu", "gelu", "elu", "leaky_relu", "softplus", "hardtanh", "threshold",
+    "clamp", "logit", "celu", "selu", "silu", "mish", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "log_sigmoid",
+    "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd", "linalg_svdvals", "relu", "polygamma", "nan_to_num",
+})  # fmt: skip
+# Parameters of operators along dimensions, which `shifted` counts with the batch in front.
+ALONG = frozenset({
+    "dim", "dims", "dim0", "dim1", "dim2", "keepdim", "index", "part", "bounds", "offset", "step", "size", "shifts", "correction",
+    "descending", "count", "largest", "inverse", "scale",
+})  # fmt: skip
+MATRICES = {"mm": "matmul", "bmm": "matmul", "mv": "mv", "dot": "dot"}
+
+
+def run(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """The operator on what batched tensors of `level` hold."""
+    rule = _rule(op, inputs, params)
+    if rule is None:
+        counts["looped"] += 1
+        return looped(op, inputs, params, level)
+    counts["batched"] += 1
+    result = rule(op, inputs, params, level)
+    return tuple(batched(r, level) for r in result) if isinstance(result, tuple) else batched(result, level)
+
+
+def _rule(op: Operator, inputs: tuple, params: dict[str, Any]) -> Callable | None:
+    if hasattr(op, "partials"):
+        return elementwise
+    name = op.name
+    if name in RULES:
+        return RULES[name]
+    if name in MATRICES:
+        return matrices
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    if len(tensors) != 1 or len(inputs) != 1:
+        return None
+    if any(isinstance(value, np.ndarray) for value in params.values()):
+        return None  # lined up with one example, and not with the batch
+    if name in TRANSPARENT and not set(params) & {"dim", "dims", "shape"}:
+        return along
+    if params and set(params) <= ALONG:
+        return along
+    return None
+
+
+def looped(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """The operator example by example; results stacked."""
+    rows = []
+    for k in range(level.size):
+        own = [exposed(x, level).select(0, k) if is_batched_at(x, level) else x for x in inputs]
+        rows.append(op(*own, **params))
+    if isinstance(rows[0], tuple):
+        return tuple(batched(registry.functions["stack"](list(column)), level) for column in zip(*rows, strict=True))
+    return batched(registry.functions["stack"](rows), level)
+
+
+def aligned(x: Any, level: Level, ndim: int) -> Any:
+    """What a batched tensor holds with as many dimensions of an example as `ndim`, new ones behind the batch."""
+    if not isinstance(x, Tensor) or not is_batched_at(x, level):
+        return x
+    value = exposed(x, level)
+    missing = ndim - (value._array.ndim - 1)
+    return value if missing <= 0 else value.reshape(value.shape[0], *(1,) * missing, *value.shape[1:])
+
+
+def dimensions(inputs: Sequence[Any]) -> int:
+    """The most dimensions that an example of any input has."""
+    return max((x._array.ndim for x in inputs if isinstance(x, Tensor)), default=0)
+
+
+def elementwise(op: Any, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """Broadcasting lines up the last dimensions; types are promoted as those of one example are."""
+    common = dtypes.of_numpy(op.common_dtype(inputs))
+    ndim = dimensions(inputs)
+    values = [aligned(x, level, ndim) for x in inputs]
+    mixed = len({x.dtype for x in inputs if isinstance(x, Tensor)}) > 1
+    values = [v.to(common) if mixed and isinstance(v, Tensor) and v.dtype is not common else v for v in values]
+    return op(*values, **params)
+
+
+def run_elementwise(call: Callable, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """A comparison or the like: inputs aligned behind the batch."""
+    counts["batched"] += 1
+    ndim = dimensions(inputs)
+    return batched(call(*[aligned(x, level, ndim) for x in inputs], **params), level)
+
+
+def along(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """An operator along dimensions of one tensor."""
+    return op(exposed(inputs[0], level), **shifted(params))
+
+
+def shifted(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters that name dimensions, counted with the batch in front."""
+    result = dict(params)
+    for name in ("dim", "dim0", "dim1", "dim2"):
+        if isinstance(result.get(name), int):
+            result[name] = result[name] + 1 if result[name] >= 0 else result[name]
+    if result.get("dims") is not None:
+        result["dims"] = tuple(d + 1 if d >= 0 else d for d in result["dims"])
+    return result
+
+
+def in_front(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """An operator to a shape: the batch is in front of that too."""
+    shape = tuple(params["shape"])
+    value = aligned(inputs[0], level, len(shape)) if op.name == "expand" else exposed(inputs[0], level)
+    return op(value, **{**params, "shape": (level.size, *shape)})
+
+
+def sum_to(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """Leading dimensions are summed away, then those of length 1."""
+    value, shape = exposed(inputs[0], level), tuple(params["shape"])
+    extra = value._array.ndim - 1 - len(shape)
+    if extra:
+        value = value.sum(tuple(range(1, extra + 1)))
+    return op(value, shape=(level.size, *shape))
+
+
+def permuted(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    return op(exposed(inputs[0], level), dims=(0, *(d + 1 for d in params["dims"])))
+
+
+def matrix_transposed(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    value = exposed(inputs[0], level)
+    return value.transpose(1, 2) if value._array.ndim == 3 else value
+
+
+def repeated(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    return op(aligned(inputs[0], level, len(params["sizes"])), sizes=(1, *params["sizes"]))
+
+
+def keyed(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """Basic keys get the batch's whole dimension in front; with keys of arrays only where these stand together."""
+    key = params["key"] if isinstance(params["key"], tuple) else (params["key"],)
+    if not _stand_together(key):
+        return _values(looped(op, inputs, params, level))
+    whole = {**params, "key": (slice(None), *key)}
+    if "shape" in params:
+        whole["shape"] = (level.size, *params["shape"])
+    return op(exposed(inputs[0], level), **whole)
+
+
+def _stand_together(key: tuple) -> bool:
+    arrays = [i for i, k in enumerate(key) if not isinstance(k, (slice, int, type(None), type(Ellipsis)))]
+    return not arrays or (arrays[-1] - arrays[0] + 1 == len(arrays) and not any(k is Ellipsis for k in key))
+
+
+def _values(result: Any) -> Any:
+    return tuple(r._value for r in result) if isinstance(result, tuple) else result._value
+
+
+def joined(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """Each part needs the batch."""
+    return op(*[exposed(x, level) for x in inputs], **shifted(params))
+
+
+def matrices(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """Products of matrices and vectors with a batch on either side."""
+    a, b = (exposed(x, level) if is_batched_at(x, level) else x for x in inputs)
+    kind = MATRICES[op.name]
+    matmul = registry.functions["matmul"]
+    if kind == "matmul":
+        return matmul(*_with_batches(a, b, inputs, level))
+    if kind == "dot":
+        return (a * b).sum(-1)
+    if not is_batched_at(inputs[0], level):
+        return matmul(b, a.transpose(0, 1))  # (B, k) (k, n)
+    return matmul(a, b.unsqueeze(-1)).squeeze(-1) if is_batched_at(inputs[1], level) else matmul(a, b)
+
+
+def _with_batches(a: Tensor, b: Tensor, inputs: tuple, level: Level) -> tuple[Tensor, Tensor]:
+    """Of batches of matrices both have the batch; a matrix without one serves all."""
+    if inputs[0]._array.ndim == inputs[1]._array.ndim == 2:
+        return a, b
+    ndim = dimensions(inputs)
+    return aligned(inputs[0], level, ndim), aligned(inputs[1], level, ndim)
+
+
+def product_added(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """c + a @ b."""
+    c, a, b = inputs
+    product = registry.functions["matmul"](*(exposed(x, level) if is_batched_at(x, level) else x for x in (a, b)))
+    return aligned(c, level, 2) + product
+
+
+def copied(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """What is overwritten needs the batch, what is written need not have it."""
+    whole = exposed(inputs[0], level)
+    return op(whole, aligned(inputs[1], level, whole._array.ndim - 1), **params)
+
+
+def folded(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """Operators that treat what stands in the first dimension each for itself: the batch goes there too."""
+    value = exposed(inputs[0], level)
+    batch, first = value.shape[0], value.shape[1]
+    results = op(value.reshape(batch * first, *value.shape[2:]), *inputs[1:], **params)
+    several = results if isinstance(results, tuple) else (results,)
+    parts = tuple(r.reshape(batch, first, *r.shape[1:]) for r in several)
+    return parts if isinstance(results, tuple) else parts[0]
+
+
+def convolved(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """Images that differ, and one filter for all examples: more images."""
+    if any(is_batched_at(x, level) for x in inputs[1:]):
+        return _values(looped(op, inputs, params, level))
+    return folded(op, inputs, params, level)
+
+
+def selected(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """where with a condition that is the same for all examples."""
+    ndim = max(dimensions(inputs), params["condition"].ndim)
+    return op(*[aligned(x, level, ndim) for x in inputs], **params)
+
+
+def masked(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    return op(aligned(inputs[0], level, params["mask"].ndim), **params)
+
+
+RULES: dict[str, Callable] = {
+    "view": in_front, "unsafe_view": in_front, "expand": in_front, "sum_to_size": sum_to, "permute": permuted,
+    "t": matrix_transposed, "repeat": repeated, "take_key": keyed, "index": keyed, "place": keyed, "index_put_zeros": keyed,
+    "cat": joined, "stack": joined, "where": selected, "masked": masked,
+    "addmm": product_added, "copy": copied, "convolution": convolved,
+    **dict.fromkeys((
+        "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",
+        "replication_pad2d", "replication_pad3d", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
+        "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d", "im2col",
+    ), folded),
+}  # fmt: skip
+__all__ = ["BatchedTensor", "counts", "run"]

@@ -1,0 +1,236 @@
+"""Batched tensors: what vmap hands to a function in the place of one example.
+
+Law: a batched tensor stands for all examples at once. It holds a tensor with the batch as first dimension, and shows that
+dimension to nobody: shape, strides and dtype are those of one example. Operators on it are operators on what it holds
+(rules.py); its elements cannot be read, since they differ from example to example. What it holds may be a batched tensor of
+a level further out. History and tangents are those of what it holds. Source: torch.func.vmap; torch docs "UX Limitations".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_engine.state import state
+from reference_engine.tensor import Tensor, new
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTROL_FLOW = (
+    "vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that yet, "
+    "please shout over at https://github.com/pytorch/functorch/issues/257 ."
+)
+ITEM = (
+    "vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, please "
+    "try to rewrite what you're doing with other operations. If error is occurring somewhere inside PyTorch internals, "
+    "please file a bug report."
+)
+
+
+MASK = (
+    "vmap: It looks like you're attempting to use a Tensor in some data-dependent indexing. Attempting to batch over indexing "
+    "with a boolean mask is not supported: its output shape depends on data. Please use torch.where instead."
+)
+DYNAMIC = (
+    "vmap: We do not support batching operators that can output dynamic shape. Attempting to batch over such operators will "
+    "give different shapes for different examples."
+)
+
+
+class NeedsLoop(Exception):
+    """An operator would read elements that differ between examples: the function has to run example by example."""
+
+
+class Level:
+    """One vmap: how many examples there are, and what random operators do in it."""
+
+    def __init__(self, index: int, size: int, randomness: str) -> None:
+        self.index, self.size, self.randomness = index, size, randomness
+
+
+class Probe:
+    """In the place of a batched tensor's array: the form of one example, and no elements."""
+
+    __slots__ = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+
+    def __init__(self, array: Any) -> None:
+        self.shape, self.strides = array.shape[1:], array.strides[1:]
+        self.dtype, self.itemsize, self.ndim = array.dtype, array.dtype.itemsize, array.ndim - 1
+        self.size = int(np.prod(self.shape))
+        self.nbytes = self.size * self.itemsize
+        self.flags = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), self.shape, self._steps()).flags
+
+    def _steps(self) -> list[int]:
+        return [stride // self.itemsize for stride in self.strides]
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise NeedsLoop
+
+    __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __bool__ = __float__ = __int__ = __index__ = (
+        _refuse
+    )
+    __iter__ = __len__ = __eq__ = __lt__ = __gt__ = __add__ = __mul__ = __invert__ = item = tolist = astype = _refuse
+    reshape = ravel = any = all = sum = max = min = copy = view = transpose = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+class BatchedTensor(Tensor):
+    """A tensor per example. `_value` has the batch first; `_level` says which vmap the batch is of."""
+
+    _value: Tensor
+    _level: Level
+    _source: tuple[Tensor, int] | None = None
+
+    @property
+    def _array(self) -> Any:  # type: ignore[override]
+        return Probe(self._value._array)
+
+    @classmethod
+    def _adopt(cls, tensor: Tensor) -> Tensor:
+        assert isinstance(tensor, BatchedTensor)
+        value = tensor._value
+        return batched(type(value)._adopt(value), tensor._level)
+
+    def detach(self) -> Tensor:
+        return apply(lambda t: t.detach(), self)
+
+    def item(self) -> Any:
+        raise RuntimeError(ITEM)
+
+    def tolist(self) -> Any:
+        raise RuntimeError(ITEM)
+
+    def numpy(self, *, force: bool = False) -> Any:
+        raise RuntimeError("vmap: It looks like you're calling .numpy() on a Tensor, which differs between examples.")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError(CONTROL_FLOW)
+
+    def __repr__(self) -> str:
+        return f"BatchedTensor(lvl={self._level.index + 1}, bdim=0, value=\n    {self._value!r}\n)"
+
+    def data_ptr(self) -> int:
+        return self._value.data_ptr()
+
+    def __getitem__(self, key: Any) -> Any:
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(p, BatchedTensor) and p._value._array.dtype == bool for p in parts):
+            raise RuntimeError(MASK)
+        return Tensor.__getitem__(self, key)
+
+    def nonzero(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError(DYNAMIC)
+
+    masked_select = unique = nonzero
+
+
+def _of_value(name: str) -> property:
+    return property(lambda self: getattr(self._value, name), lambda self, x: setattr(self._value, name, x))
+
+
+for _name in ("_edge", "_tracked", "_counter", "_accumulator", "_grad", "_hooks", "_inference", "_retains", "_base", "_view",
+              "_views", "_tangents", "_post_accumulate_hooks", "_grad_dtype"):  # fmt: skip
+    setattr(BatchedTensor, _name, _of_value(_name))
+
+
+def _new(name: str) -> Any:
+    def make(self: BatchedTensor, *size: Any, **options: Any) -> Tensor:
+        if name == "new_full":
+            return batched(getattr(self._value, name)((self._level.size, *size[0]), *size[1:], **options), self._level)
+        sizes = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+        return batched(getattr(self._value, name)(self._level.size, *sizes, **options), self._level)
+
+    return make
+
+
+for _name in ("new_zeros", "new_ones", "new_empty", "new_full"):
+    setattr(BatchedTensor, _name, _new(_name))
+
+
+def refuse_dynamic(*tensors: Any) -> None:
+    """Raises where an operator whose result's shape depends on elements meets a batched tensor."""
+    if any(isinstance(x, BatchedTensor) for x in tensors):
+        raise RuntimeError(DYNAMIC)
+
+
+def batched(value: Tensor, level: Level) -> BatchedTensor:
+    """The batched tensor that holds `value`, whose first dimension is the batch."""
+    result = new(BatchedTensor)
+    object.__setattr__(result, "_value", value)
+    object.__setattr__(result, "_level", level)
+    return result
+
+
+def apply(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x), done to what a batched tensor holds at the bottom."""
+    return batched(apply(function, x._value), x._level) if isinstance(x, BatchedTensor) else function(x)
+
+
+def innermost(values: Any) -> Level | None:
+    """The innermost level at which any of `values` is batched."""
+    levels = [x._level for x in values if isinstance(x, BatchedTensor)]
+    return max(levels, key=lambda level: level.index) if levels else None
+
+
+def is_batched_at(x: Any, level: Level) -> bool:
+    """Whether x, or a tangent of it, differs between the examples of `level`."""
+    if state.dual_levels and isinstance(x, Tensor) and any(is_batched_at(t, level) for _, t in _tangents(x)):
+        return True
+    while isinstance(x, BatchedTensor):
+        if x._level is level:
+            return True
+        x = x._value
+    return False
+
+
+def _tangents(x: Tensor) -> list[tuple[Any, Tensor]]:
+    from reference_engine.tape.tangents import get
+
+    return [(dual, t) for dual in state.dual_levels if (t := get(x, dual)) is not None]
+
+
+def exposed(x: Tensor, level: Level) -> Tensor:
+    """x with the batch of `level` as its first dimension; one that is not batched there repeats along it."""
+    if isinstance(x, BatchedTensor) and x._level is level:
+        return x._value
+    if not isinstance(x, BatchedTensor) or x._level.index < level.index:
+        return _repeated(x, level)
+    inner = exposed(x._value, level)  # level's batch, then x's own
+    return batched(inner.movedim(1, 0), x._level)
+
+
+def _repeated(x: Tensor, level: Level) -> Tensor:
+    """x once for each example. Its tangents may differ between examples all the same."""
+    tangents = _tangents(x) if state.dual_levels else []
+    if not tangents:
+        return x.unsqueeze(0).expand(level.size, *x.shape)
+    from reference_engine.tape.tangents import below, put
+
+    result = below(x, state.dual_levels[0]).unsqueeze(0).expand(level.size, *x.shape)
+    for dual, tangent in tangents:
+        put(result, dual, exposed(tangent, level))
+    return result
+
+
+def hidden(x: Tensor, level: Level) -> Tensor:
+    """The reverse of exposed: x, whose first dimension is the batch of `level`, as a tensor batched there."""
+    if isinstance(x, BatchedTensor) and x._level.index > level.index:
+        return batched(hidden(x._value.movedim(1, 0), level), x._level)
+    return batched(x, level)
+
+
+def everywhere(x: Tensor) -> Tensor:
+    """x batched at all levels that there are: each example has its own."""
+    for level in state.vmap_levels:
+        if not is_batched_at(x, level):
+            x = _inserted(x, level)
+    return x
+
+
+def _inserted(x: Tensor, level: Level) -> Tensor:
+    """x, repeated for the examples of `level`, at this level's place among those that x has."""
+    if isinstance(x, BatchedTensor) and x._level.index > level.index:
+        return batched(_inserted(x._value, level), x._level)
+    return batched(exposed(x, level), level)
