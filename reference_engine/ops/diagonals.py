@@ -115,7 +115,7 @@ def _kept(g: Any, positions: np.ndarray) -> Any:
 
 
 replace_op = general("slice_scatter", _replaced, _kept, lambda g, positions: take_positions(g, positions=positions),
-                     inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
+                     inputs=("x", "v"), linear=True, holomorphic=False, saved_names=("self", "src"))  # fmt: skip
 
 
 def _replace(input: Tensor, src: Tensor, part: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ def _index_put_self(g: Any, v_shape: tuple, key: Any, accumulate: bool) -> Any:
 
 index_put = general(
     "index_put", _index_put_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
-    inputs=("x", "v"), linear=True, saved_names=("self", "values"),
+    inputs=("x", "v"), linear=True, holomorphic=False, saved_names=("self", "values"),
 )  # fmt: skip
 
 

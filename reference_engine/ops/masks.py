@@ -43,7 +43,7 @@ def value_of(value: Any, like: Tensor, name: str) -> Tensor:
 
 fill_op = general("masked_fill", lambda x, v, *, mask: np.where(mask, v.astype(x.dtype, copy=False), x),
                   lambda g, mask: masked(g, ~mask), lambda g, mask: masked(g, mask),
-                  inputs=("x", "v"), linear=True, saved_names=("self", "value"))  # fmt: skip
+                  inputs=("x", "v"), linear=True, holomorphic=False, saved_names=("self", "value"))  # fmt: skip
 
 
 @both
@@ -81,7 +81,7 @@ def _consumed(g: Any, mask: np.ndarray, v_shape: tuple) -> Any:
     return put_positions(taken, positions=np.arange(taken.shape[0]), shape=v_shape)
 
 
-scatter_op = general("masked_scatter", _scattered, lambda g, mask: masked(g, ~mask), _consumed, inputs=("x", "v"), linear=True,
+scatter_op = general("masked_scatter", _scattered, lambda g, mask: masked(g, ~mask), _consumed, inputs=("x", "v"), linear=True, holomorphic=False,
                      saved_names=("self", "source"))  # fmt: skip
 
 

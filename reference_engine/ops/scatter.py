@@ -17,8 +17,9 @@ from reference_engine.ops import registry
 from reference_engine.ops.indexing import _checked, _index_put_forward, _index_put_self, index_put
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general, linear
+from reference_engine.ops.masking import masked
 from reference_engine.ops.masks import fill_op, value_of
-from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along
+from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along, take_positions
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis, reshape_copy
 from reference_engine.ops.underivable import unrecorded
@@ -157,7 +158,7 @@ def _numbers(input: Tensor, index: Tensor, message: str) -> np.ndarray:
 # --- scatter -----------------------------------------------------------------------------------------------------
 
 _scatter_op = general("scatter", _index_put_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
-                      inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
+                      inputs=("x", "v"), linear=True, holomorphic=False, saved_names=("self", "src"))  # fmt: skip
 
 
 def _leading(v: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -171,9 +172,9 @@ def _scatter_forward(x: np.ndarray, v: np.ndarray, *, key: Any, accumulate: bool
 
 # The rule is documented for sources of the index's shape only: a larger one gets a gradient of the wrong shape.
 _scatter_src = general("scatter", _scatter_forward, _index_put_self, lambda g, key: index_copy_out(g, key=key),
-                       inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
+                       inputs=("x", "v"), linear=True, holomorphic=False, saved_names=("self", "src"))  # fmt: skip
 _scatter_add = general("scatter_add", _scatter_forward, lambda g: g, lambda g, key: index_copy_out(g, key=key),
-                       inputs=("x", "v"), linear=True, saved_names=("self", "src"))  # fmt: skip
+                       inputs=("x", "v"), linear=True, holomorphic=False, saved_names=("self", "src"))  # fmt: skip
 
 
 def scatter_key(input: Tensor, dim: int, index: Tensor, src: Any, name: str) -> tuple[Tensor, Tensor, tuple, tuple]:
@@ -292,6 +293,22 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
 # --- by number, by several indices -------------------------------------------------------------------------------
 
 
+def _put_forward(x: np.ndarray, v: np.ndarray, *, places: np.ndarray, accumulate: bool) -> np.ndarray:
+    return _index_put_forward(x.reshape(-1), v, key=(places,), accumulate=accumulate).reshape(x.shape)
+
+
+def _put_self(g: Any, places: np.ndarray, accumulate: bool) -> Any:
+    if accumulate:
+        return g
+    mask = np.ones(int(np.prod(g.shape)), bool)
+    mask[places] = False
+    return masked(g, mask.reshape(g.shape))
+
+
+put_op = general("put", _put_forward, _put_self, lambda g, places: take_positions(g, positions=places), inputs=("x", "v"),
+                 linear=True, holomorphic=False, saved_names=("self", "source"))  # fmt: skip
+
+
 @both
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Elements, by their number in C order, replaced by those of source or added to. Source: torch.Tensor.put_."""
@@ -299,8 +316,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     if source._array.size != numbers.size:
         raise IndexError("put_(): Expected source and index to have the same number of elements, but got source.numel() = "
                          f"{source._array.size}, index.numel() = {numbers.size}")  # fmt: skip
-    changed = index_put(input.reshape(-1), source.reshape(-1), key=(numbers,), accumulate=accumulate)
-    return reshape_copy(changed, shape=input._array.shape)
+    return put_op(input, source.reshape(-1), places=numbers % max(input._array.size, 1), accumulate=accumulate)
 
 
 def put_at(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:

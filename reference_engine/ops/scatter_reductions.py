@@ -124,7 +124,8 @@ def _rule_self(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, reduce: str, 
     if reduce in ("amax", "amin"):
         share, mine, _ = _ties(g, x, v, y, places)
         return masked(share, mine & part)
-    return masked(_over_counts(g, places, include_self) if reduce == "mean" else g, part)
+    share = _over_counts(g, places, include_self) if reduce == "mean" else g
+    return share if part.all() else masked(share, part)
 
 
 def _rule_source(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, reduce: str, include_self: bool) -> Any:

@@ -101,7 +101,7 @@ unsqueeze_    = linear("unsqueeze",
                              lambda x, *, dim: np.expand_dims(x, dim),                  lambda g, dim: squeeze_(g, dims=(dim,)), view=True)
 squeeze_      = linear("squeeze",
                              lambda x, *, dims: x.reshape([n for i, n in enumerate(x.shape) if i not in dims]) if not dims else np.squeeze(x, dims),
-                                                                                        lambda g, x_shape: g if g.shape == x_shape else reshape_to(g, x_shape), view=True, node="SqueezeBackward1")
+                                                                                        lambda g, x_shape: g if g.shape == x_shape else reshape_to(g, x_shape), view=True, node="SqueezeBackward1", holomorphic=False)
 flip_dims     = linear("flip",
                              lambda x, *, dims: np.flip(x, dims).copy(),                lambda g, dims: flip_dims(g, dims=dims))
 roll_dims     = linear("roll",
@@ -109,7 +109,7 @@ roll_dims     = linear("roll",
 repeat_dims   = linear("repeat",
                              lambda x, *, sizes: np.tile(x, sizes),                     lambda g, sizes, x_shape: _repeat_transpose(g, sizes, x_shape))
 alias         = linear("alias",
-                             lambda x: x[...],                                          lambda g: g, view=True)
+                             lambda x: x[...],                                          lambda g: g, view=True, holomorphic=False)
 tri_lower     = linear("tril", lambda x, *, diagonal: np.tril(x, diagonal),             lambda g, diagonal: tri_lower(g, diagonal=diagonal))
 tri_upper     = linear("triu", lambda x, *, diagonal: np.triu(x, diagonal),             lambda g, diagonal: tri_upper(g, diagonal=diagonal))
 # fmt: on
