@@ -30,14 +30,15 @@ from reference_engine.tensor import Tensor, wrap
 
 
 def _reverse_cumsum(g: Any, dim: int) -> Any:
-    if not g.shape:
+    if not g.shape or np.prod(g.shape) < 2:
         return g
     if isinstance(g, Tensor):
         return flip(cumsum_dim(flip(g, dim), dim=dim), dim)
     return np.flip(np.cumsum(np.flip(g, dim), dim), dim)
 
 
-cumsum_dim = linear("cumsum", lambda x, *, dim: np.cumsum(x, dim) if x.ndim else np.array(x), _reverse_cumsum)
+cumsum_dim = linear("cumsum", lambda x, *, dim: np.cumsum(x, dim) if x.ndim else np.array(x), _reverse_cumsum,
+                    holomorphic=False)  # fmt: skip
 
 
 def _summable(x: Tensor, dtype: Any) -> Tensor:
@@ -108,8 +109,8 @@ def _running(x: np.ndarray, *, dim: int) -> np.ndarray:
 
 
 def _running_rule(g: Any, x: Any, y: Any, dim: int) -> Any:
-    if not x.shape:
-        return g * 1
+    if not x.shape or not np.prod(x.shape):
+        return g
     exp = registry.TENSOR_WORDS["exp"] if isinstance(x, Tensor) else np.exp
     rows, results, g = (t.swapaxes(dim, -1) for t in (x, y, g))
     with np.errstate(invalid="ignore", over="ignore"):

@@ -76,7 +76,7 @@ def _pick(gs: tuple, key: Any, x_shape: tuple, dim: int, keepdim: bool) -> Any:
     if g is None:
         return None
     if not x_shape:
-        return g
+        return add_at(g, key=key, shape=x_shape)
     g = g if keepdim else (g.unsqueeze(dim) if isinstance(g, Tensor) else np.expand_dims(g, dim))
     return add_at(g, key=key, shape=x_shape)
 
