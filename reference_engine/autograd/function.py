@@ -14,7 +14,7 @@ from reference_engine.autograd.function_node import FunctionNode
 from reference_engine.autograd.function_outputs import finish as _finish
 from reference_engine.autograd.function_tangents import push
 from reference_engine.autograd.once import once_differentiable
-from reference_engine.batching.tensor import innermost
+from reference_engine.batching.tensor import innermost_of_all
 from reference_engine.state import state
 from reference_engine.tape.node import edge_of, next_sequence_number
 from reference_engine.tensor import Tensor
@@ -105,7 +105,7 @@ class Function(metaclass=FunctionMeta):
         if state.vmap_levels or state.transforms or any(not level.public for level in state.dual_levels):
             if not separate and cls.__module__ != "reference_engine.batching.functions":
                 raise RuntimeError(NEEDS_SETUP.format(name=cls.__name__))
-            if state.vmap_levels and (level := innermost(args)) is not None:
+            if state.vmap_levels and (level := innermost_of_all(args)) is not None:
                 from reference_engine.batching.functions import apply as apply_batched
 
                 return apply_batched(cls, args, level)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reference_engine.batching.tensor import BatchedTensor, Level, batched, exposed, is_batched_at
+from reference_engine.batching.tensor import Level, batched, exposed, hidden, is_batched_at
 from reference_engine.state import state
 from reference_engine.tensor import Tensor
 from reference_engine.utils._pytree import tree_flatten, tree_unflatten
@@ -42,7 +42,7 @@ def apply(function: type[Function], args: tuple, level: Level) -> Any:
 
 def _by_rule(function: type[Function], args: tuple, level: Level) -> Any:
     given = [_given(x, level) for x in args]
-    inside, state.vmap_levels = state.vmap_levels, state.vmap_levels[: level.index]
+    inside, state.vmap_levels = state.vmap_levels, tuple(v for v in state.vmap_levels if v.index < level.index)
     state.refresh()
     try:
         returned = function.vmap(
@@ -93,16 +93,17 @@ def _mapped(function: type[Function], args: tuple, level: Level) -> Any:
             inner = ctx.inner = function._context_cls()
             inner.needs_input_grad = ctx.needs_input_grad
             with _inside(level):
-                inputs = tuple(batched(x, level) if b else x for x, b in zip(whole, where, strict=True))
+                inputs = tuple(hidden(x, level) if b else x for x, b in zip(whole, where, strict=True))
                 output = function.forward(*inputs)
                 function.setup_context(inner, inputs, output)
-                ctx.form = [isinstance(t, BatchedTensor) for t in inner.to_save or ()]
+                ctx.form = [isinstance(t, Tensor) and is_batched_at(t, level) for t in inner.to_save or ()]
                 ctx.save_for_backward(
                     *[exposed(t, level) if b else t for t, b in zip(inner.to_save or (), ctx.form, strict=True)]
                 )
                 forward = inner.saved_for_forward or ()
-                ctx.save_for_forward(*[exposed(t, level) if isinstance(t, BatchedTensor) else t for t in forward])
-                ctx.forward_form = [isinstance(t, BatchedTensor) for t in forward]
+                ctx.forward_form = [isinstance(t, Tensor) and is_batched_at(t, level) for t in forward]
+                pairs = zip(forward, ctx.forward_form, strict=True)
+                ctx.save_for_forward(*[exposed(t, level) if b else t for t, b in pairs])
                 outs = output if isinstance(output, tuple) else (output,)
                 marked = [id(t) for t in inner.non_differentiable or ()]
                 results = tuple(exposed(y, level) if isinstance(y, Tensor) else y for y in outs)
@@ -113,9 +114,9 @@ def _mapped(function: type[Function], args: tuple, level: Level) -> Any:
         def backward(ctx: Any, *grads: Any) -> Any:
             with _inside(level):
                 ctx.inner._shown = tuple(
-                    batched(t, level) if b else t for t, b in zip(ctx.saved_tensors, ctx.form, strict=True)
+                    hidden(t, level) if b else t for t, b in zip(ctx.saved_tensors, ctx.form, strict=True)
                 )
-                wrapped = [None if g is None else batched(g, level) for g in grads]
+                wrapped = [None if g is None else hidden(g, level) for g in grads]
                 found = function.backward(ctx.inner, *wrapped)
                 found = found if isinstance(found, tuple) else (found,)
                 return tuple(_gathered(g, b, level) for g, b in zip(found, where, strict=False))
@@ -124,9 +125,9 @@ def _mapped(function: type[Function], args: tuple, level: Level) -> Any:
         def jvp(ctx: Any, *tangents: Any) -> Any:
             with _inside(level):
                 kept = zip(ctx.saved_tensors, ctx.forward_form, strict=True)
-                ctx.inner._shown = tuple(batched(t, level) if b else t for t, b in kept)
+                ctx.inner._shown = tuple(hidden(t, level) if b else t for t, b in kept)
                 pairs = zip(tangents, where, strict=True)
-                pushed = function.jvp(ctx.inner, *[batched(t, level) if b and t is not None else t for t, b in pairs])
+                pushed = function.jvp(ctx.inner, *[hidden(t, level) if b and t is not None else t for t, b in pairs])
                 outs = pushed if isinstance(pushed, tuple) else (pushed,)
                 results = tuple(exposed(t, level) if isinstance(t, Tensor) else t for t in outs)
             return results if isinstance(pushed, tuple) else results[0]
@@ -134,7 +135,7 @@ def _mapped(function: type[Function], args: tuple, level: Level) -> Any:
     Mapped.__name__ = function.__name__
     whole = [exposed(x, level) if b else x for x, b in zip(args, where, strict=True)]
     result = Mapped.apply(*whole)
-    return tuple(batched(r, level) if isinstance(r, Tensor) else r for r in result) if isinstance(result, tuple) else batched(
+    return tuple(hidden(r, level) if isinstance(r, Tensor) else r for r in result) if isinstance(result, tuple) else batched(
         result, level)  # fmt: skip
 
 
@@ -147,14 +148,15 @@ def _gathered(gradient: Any, was_batched: bool, level: Level) -> Any:
 
 
 class _inside:
-    """While `level` is the innermost vmap."""
+    """While `level` is one of the vmaps around."""
 
     def __init__(self, level: Level) -> None:
         self.level = level
 
     def __enter__(self) -> None:
         self.before = state.vmap_levels
-        state.vmap_levels = (*self.before[: self.level.index], self.level)
+        if self.level not in self.before:
+            state.vmap_levels = tuple(sorted((*self.before, self.level), key=lambda level: level.index))
         state.refresh()
 
     def __exit__(self, *exc: object) -> None:

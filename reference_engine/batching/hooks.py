@@ -12,8 +12,8 @@ from reference_engine.batching.tensor import (
     batched,
     exposed,
     hidden,
+    holds_batch_of,
     innermost,
-    is_batched_at,
 )
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
@@ -42,7 +42,7 @@ def gradients(
     level = innermost((*outputs, *inputs))
     if level is None:
         return None
-    if not all(is_batched_at(x, level) for x in inputs):
+    if not all(holds_batch_of(x, level) for x in inputs):
         raise NeedsLoop  # each example has a gradient of its own for what they share
     seeds = []
     for y, c in zip(outputs, cotangents, strict=True):
@@ -66,7 +66,7 @@ def _ones(x: Tensor) -> Tensor:
 def overwrite(target: Tensor, result: Tensor) -> Tensor:
     """Writes a batched result into a batched tensor: into what it holds."""
     level = innermost((result,))
-    if level is None or is_batched_at(target, level):
+    if level is None or holds_batch_of(target, level):
         assert isinstance(target, BatchedTensor)
         value = exposed(result, target._level) if isinstance(result, BatchedTensor) else result
         if result.shape != target.shape:

@@ -8,6 +8,7 @@ a level further out. History and tangents are those of what it holds. Source: to
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +45,14 @@ class NeedsLoop(Exception):
 
 
 class Level:
-    """One vmap: how many examples there are, and what random operators do in it."""
+    """One vmap: how many examples there are, and what random operators do in it. A later one has a larger index: it is
+    further in.
+    """
 
-    def __init__(self, index: int, size: int, randomness: str) -> None:
-        self.index, self.size, self.randomness = index, size, randomness
+    _numbers = count()
+
+    def __init__(self, size: int, randomness: str) -> None:
+        self.index, self.size, self.randomness = next(Level._numbers), size, randomness
 
 
 class Probe:
@@ -109,7 +114,11 @@ class BatchedTensor(Tensor):
         raise RuntimeError(CONTROL_FLOW)
 
     def __repr__(self) -> str:
-        return f"BatchedTensor(lvl={self._level.index + 1}, bdim=0, value=\n    {self._value!r}\n)"
+        return f"BatchedTensor(lvl={self._depth()}, bdim=0, value=\n    {self._value!r}\n)"
+
+    def _depth(self) -> int:
+        """Which of the vmaps around it is batched in, the outermost being 1."""
+        return 1 + sum(level.index < self._level.index for level in state.vmap_levels)
 
     def data_ptr(self) -> int:
         return self._value.data_ptr()
@@ -174,10 +183,21 @@ def innermost(values: Any) -> Level | None:
     return max(levels, key=lambda level: level.index) if levels else None
 
 
+def innermost_of_all(values: Any) -> Level | None:
+    """The innermost level at which any of `values`, or a tangent of one, is batched."""
+    tangents = [t for x in values if isinstance(x, Tensor) for _, t in _tangents(x)] if state.dual_levels else []
+    return innermost((*values, *tangents))
+
+
 def is_batched_at(x: Any, level: Level) -> bool:
     """Whether x, or a tangent of it, differs between the examples of `level`."""
     if state.dual_levels and isinstance(x, Tensor) and any(is_batched_at(t, level) for _, t in _tangents(x)):
         return True
+    return holds_batch_of(x, level)
+
+
+def holds_batch_of(x: Any, level: Level) -> bool:
+    """Whether the value of x differs between the examples of `level`."""
     while isinstance(x, BatchedTensor):
         if x._level is level:
             return True
@@ -224,7 +244,7 @@ def hidden(x: Tensor, level: Level) -> Tensor:
 def everywhere(x: Tensor) -> Tensor:
     """x batched at all levels that there are: each example has its own."""
     for level in state.vmap_levels:
-        if not is_batched_at(x, level):
+        if not is_batched_at(x, level):  # where only a tangent is, the value stays one for all
             x = _inserted(x, level)
     return x
 

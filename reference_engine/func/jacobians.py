@@ -38,6 +38,8 @@ def jacrev(func: Callable, argnums: int | tuple[int, ...] = 0, *, has_aux: bool 
         else:
             (output, pull), aux = vjp(of_picked, picked), None
         outputs, form = tree_flatten(output)
+        check_real("jacrev", "inputs", tree_flatten(picked)[0])
+        check_real("jacrev", "outputs", outputs)
         basis = _units(outputs)
 
         def rows(*cotangents: Tensor) -> list:
@@ -50,6 +52,14 @@ def jacrev(func: Callable, argnums: int | tuple[int, ...] = 0, *, has_aux: bool 
         return (jacobian, aux) if has_aux else jacobian
 
     return wrapped
+
+
+def check_real(name: str, which: str, tensors: list) -> None:
+    """Raises where a tensor is complex: which Jacobian is meant is not said."""
+    for i, x in enumerate(tensors):
+        if isinstance(x, Tensor) and x.is_complex():
+            raise RuntimeError(f"{name}: Expected all {which} to be real but received complex tensor at flattened "
+                               f"{which[:-1]} idx: {i}")  # fmt: skip
 
 
 def _units(outputs: list[Tensor]) -> list[Tensor]:
@@ -101,6 +111,7 @@ def jacfwd(func: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = F
         numbers, picked = chosen(args, argnums)
         single = isinstance(argnums, int)
         inputs, inputs_form = tree_flatten(picked)
+        check_real("jacfwd", "inputs", inputs)
         kept: list[Any] = []
 
         def of_picked(*values: Any) -> Any:
@@ -110,6 +121,7 @@ def jacfwd(func: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = F
         def columns(*tangents: Tensor) -> list:
             pushed = jvp(of_picked, tuple(inputs), tangents, has_aux=has_aux)
             leaves, form = tree_flatten(pushed[1])
+            check_real("jacfwd", "outputs", tree_flatten(pushed[0])[0])
             kept[:] = [form, pushed[0], pushed[2] if has_aux else None]
             return leaves
 

@@ -50,7 +50,7 @@ def _one(func: Callable, name: str, flat: list, dims: list, form: TreeSpec, kwar
          out_dims: Any) -> Any:  # fmt: skip
     """One run on batched tensors, or where that cannot be, a run per example."""
     generator = process.generator.get_state()
-    level = Level(len(state.vmap_levels), size, randomness)
+    level = Level(size, randomness)
     before = state.vmap_levels
     state.vmap_levels = (*before, level)
     state.refresh()

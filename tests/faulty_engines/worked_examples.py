@@ -15,7 +15,8 @@ from tests.faulty_engines.patching import Patch, fault
 def elementwise_rule(p: Patch, function: Any, *partials: Any) -> None:
     """Gives an elementwise operator other partial derivatives, in both readings and on the short path."""
     from reference_engine.ops import registry
-    from reference_engine.ops.elementwise_kind import NAMES, compile_arrays, compile_rule
+    from reference_engine.ops.elementwise_kind import NAMES, ElementwiseNode
+    from reference_engine.ops.elementwise_rules import compile_arrays, compile_rule
 
     node, names = function.operator.node, NAMES[len(partials)]
     for attribute, words in (
@@ -23,7 +24,7 @@ def elementwise_rule(p: Patch, function: Any, *partials: Any) -> None:
         ("rules_over_tensors", registry.TENSOR_WORDS),
     ):
         p.set(node, attribute, tuple(None if t is None else compile_rule(t, names, words) for t in partials))
-    p.set(node, "arrays", compile_arrays(partials, names))
+    p.set(node, "arrays", compile_arrays(partials, names, ElementwiseNode.arrays))
 
 
 @fault("worked_examples")

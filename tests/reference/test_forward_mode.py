@@ -93,7 +93,7 @@ def test_levels_are_not_confused() -> None:
     assert jvp(lambda x: x * inner(x), (one,), (one,))[1].item() == 1.0
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.sampled_from(["mul_", "add_", "slice", "zero", "exp_", "copy"]), min_size=1, max_size=6),
     st.integers(0, 99),

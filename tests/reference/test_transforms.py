@@ -145,7 +145,7 @@ def test_the_hessian_in_four_ways(name: str) -> None:
     same(jacrev(grad(loss))(x), wanted)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(["grad", "vmap", "jvp"]), min_size=1, max_size=4), st.integers(0, 50))
 def test_any_mix_of_transforms(kinds: list[str], seed: int) -> None:
     """Transforms nest in any order; each mixture agrees with the same one in which vmap is written as a loop."""
