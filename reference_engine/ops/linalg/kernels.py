@@ -79,13 +79,13 @@ def solution(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def inverse(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse, and info: where A is singular the inverse is infinite."""
+    """The inverse, and info: where A is singular the inverse is not finite."""
     try:
         return np.linalg.inv(a), np.zeros(a.shape[:-2], np.int32)
     except np.linalg.LinAlgError:
-        info = eliminate(a)[2]
-        regular = np.where((info == 0)[..., None, None], a, np.eye(a.shape[-1], dtype=a.dtype))
-        return np.where((info == 0)[..., None, None], np.linalg.inv(regular), a.dtype.type(np.inf)), info
+        divided, info = solution(a, np.eye(a.shape[-1], dtype=a.dtype))
+        regular = (info == 0)[..., None, None]
+        return np.where(regular, np.linalg.inv(np.where(regular, a, np.eye(a.shape[-1], dtype=a.dtype))), divided), info
 
 
 def cholesky(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
