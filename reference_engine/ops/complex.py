@@ -59,7 +59,7 @@ def _angle_rule(g: Any, x: Any) -> Any:
 
 # fmt: off
 angle_op   = general("angle",   np.angle,                     lambda g, x: _angle_rule(g, x), inputs=("x",), holomorphic=False, saved_names=("self",))
-conj_copy  = general("conj_physical", np.conj,                lambda g: conjugated(g), inputs=("x",), holomorphic=False)
+conj_copy  = general("conj_physical", np.conj,                lambda g: conjugated(g), inputs=("x",), linear=True, holomorphic=False)
 real_op    = general("real",    lambda x: x.real,             lambda g: g, view=True, holomorphic=False, node="SelectBackward0")
 imag_op    = general("imag",    lambda x: x.imag,             lambda g: _imaginary(g), view=True, holomorphic=False, node="SelectBackward0")
 pairs_view   = general("view_as_real",    _reals,             lambda g: as_complex(g), view=True, holomorphic=False)
@@ -125,7 +125,9 @@ conj_op = Conjugation(
 
 
 def view_of_conjugate(op: Operator, x: ConjTensor, params: dict[str, Any]) -> Any:
-    """A view of a lazily conjugated tensor: the same view of its memory, conjugated as lazily."""
+    """A view of a lazily conjugated tensor: the same view of its memory, conjugated as lazily. Parts are of its values."""
+    if op in (real_op, imag_op, pairs_view):
+        return op(resolve_conj(x), **params)
     results = op.forward(x._stored, **params)
     outs = tuple(map(lazily_conjugated, results if isinstance(results, tuple) else (results,)))
     op.record((x,), params, outs)

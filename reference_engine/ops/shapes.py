@@ -192,7 +192,7 @@ def sum_to_size(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     wanted, shape = dims_of(sizes, size), self._array.shape
     if len(wanted) > len(shape) or any(n not in (1, m) for n, m in zip(wanted[::-1], shape[::-1], strict=False)):
         raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
-    return alias(self) if wanted == shape else sum_to_shape(self, shape=wanted)
+    return self if wanted == shape else sum_to_shape(self, shape=wanted)
 
 
 @both

@@ -132,3 +132,11 @@ def test_what_short_time_transforms_refuse():
         torch.istft(torch.zeros(3, 4, dtype=torch.complex64), 4, window=torch.zeros(4))
     with pytest.raises(RuntimeError, match="expected hop_length > 0"):
         torch.stft(torch.ones(8), 4, 0, window=torch.ones(4), return_complex=True)
+
+
+def test_parts_of_conjugated_tangents():
+    """Real and imaginary parts of a tangent that is conjugated lazily are those of its values."""
+    x, t = torch.tensor([1 + 2j, 3 - 1j]), torch.tensor([0.5 + 1j, 1j])
+    for part in (lambda z: z.imag, lambda z: torch.view_as_real(z)[..., 1]):
+        pushed = torch.func.jvp(lambda z, part=part: part((z * 2).conj_physical()), (x,), (t,))[1]
+        assert pushed.tolist() == [-2.0, -2.0]
