@@ -209,7 +209,8 @@ def _slice_along(
 
 
 def _view(input: Tensor, size: Any = None, *, dtype: Any = None) -> Tensor:
-    return strided.view(input, dtype=dtype) if dtype is not None else strided.view(input, size)
+    """The argument of a copy may have strides that a view would not fit."""
+    return strided.view(input, dtype=dtype) if dtype is not None else reshape(input, size)
 
 
 for _name, _function in {
