@@ -62,7 +62,7 @@ def _form(name: str, drop: Callable, training: bool, what: str) -> Callable:
 
     def call(input: Tensor, p: float = 0.5, training: bool = training, inplace: bool = False) -> Tensor:
         _check(p)
-        if not training or p == 0:
+        if not training or p == 0 or not input._array.size:
             return input
         return drop_(input, p) if inplace else drop(input, p)
 
