@@ -183,4 +183,4 @@ def _call(name: str, *arguments: ast.expr) -> ast.Call:
 
 
 def _located(statement: ast.stmt, origin: ast.stmt) -> ast.stmt:
-    return ast.fix_missing_locations(ast.copy_location(statement, origin))
+    return ast.copy_location(statement, origin)
