@@ -151,6 +151,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     shape = input._array.shape
     if training and 0 not in shape and input._array.size == shape[1 if len(shape) > 1 else 0]:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(shape)}")
+    if training and eps <= 0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     options = batch_options(input, running_mean, running_var, weight, bias, training, momentum, eps)
     return batch_norm_op(input, weight, bias, **options)
 
