@@ -44,8 +44,9 @@ Recompute = Callable[[str], Report]
 
 @pytest.fixture(scope="module")
 def reports() -> list[Report]:
-    """Every case of the specification that the reference runs."""
-    return recompute([case for case in spec.load().cases if case.pending is None and case.device is None])
+    """Every case of a chapter that the reference runs. Checks derived from tables of operators take differences anyway."""
+    cases = [case for case in spec.load().cases if not case.chapter.startswith("ops.")]
+    return recompute([case for case in cases if case.pending is None and case.device is None])
 
 
 def test_written_expectations_are_what_differences_give(reports: list[Report]) -> None:
