@@ -50,6 +50,11 @@ def wrap(array: Any) -> Tensor:
     return tensor
 
 
+def held(result: Any) -> Tensor:
+    """A tensor around what a rule computed: a NumPy scalar becomes an array, a sparse array stays."""
+    return wrap(result if type(result) is ndarray or type(result) in kinds else np.asarray(result))
+
+
 def mark_inference(tensor: Tensor) -> None:
     """Makes a tensor an inference tensor. Its counter never stands at 0, so that no short path saves it unseen."""
     tensor._inference = True
@@ -177,9 +182,12 @@ class Tensor(Described, Converted):
             raise RuntimeError("can't assign Variable as its own grad")
         wanted = grad_type.expected(self)
         if wanted is not None and value.dtype is not wanted:
-            raise RuntimeError(f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with "
-                               f"grad_dtype '{wanted}'. The gradient must match the tensor's grad_dtype "
-                               "(defaults to the tensor's dtype).")  # fmt: skip
+            raise RuntimeError(f"attempting to assign a gradient with dtype '{grad_type.legacy_name(value.dtype)}' to a "
+                               f"tensor with grad_dtype '{dtypes.type_name(wanted)}'. The gradient must match the tensor's "
+                               "grad_dtype (defaults to the tensor's dtype). You can set the tensor's grad_dtype attribute "
+                               "with a specific dtype, or None to allow any dtype. Set grad_dtype with caution. Diverging "
+                               "the dtypes of a tensor and its gradient may break downstream systems that assume they "
+                               "match.")  # fmt: skip
         if value.shape != self.shape:
             raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '"
                                f"{list(self.shape)}'. Please ensure that the gradient and the tensor are the same "
@@ -232,7 +240,9 @@ class Tensor(Described, Converted):
                 self._hooks = OrderedDict()
             return register(self._hooks, hook)
         node, nr = self._edge
-        return register(node.hooks().tensor.setdefault(nr, OrderedDict()), hook)
+        # The tensor knows its hooks too: they stay with it where it leaves its graph (detach_).
+        self._hooks = node.hooks().tensor.setdefault(nr, OrderedDict())
+        return register(self._hooks, hook)
 
     def register_post_accumulate_grad_hook(self, hook: Callable) -> RemovableHandle:
         """`hook(tensor)` runs after this leaf's `.grad` was added to."""
@@ -272,14 +282,25 @@ class Tensor(Described, Converted):
     @property
     def data(self) -> Tensor:
         """An alias without history whose changes are not counted. Source: docs, "Variable (deprecated)"."""
-        return wrap(self._array)
+        alias = wrap(self._array)
+        if self.is_inference():
+            mark_inference(alias)
+        return alias
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        if self.requires_grad and not (value.is_floating_point() or value.is_complex()):
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         self._array = value._array
         accumulator = self._accumulator() if self._accumulator is not None else None
         if accumulator is not None:
             accumulator.shape, accumulator.dtype = self._array.shape, self._array.dtype
+
+    @data.deleter
+    def data(self) -> None:
+        raise RuntimeError("Deleting tensor data is not allowed. Delete tensor instead!")
 
 
 def _non_leaf_flag(value: bool) -> str:

@@ -17,7 +17,7 @@ from reference_engine.dtypes import of_numpy, same
 from reference_engine.state import state, warn_once
 from reference_engine.tape.backward import run_backward
 from reference_engine.tape.node import Edge, edge_of
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor, held, wrap
 
 CYCLE = (
     "Using backward() with create_graph=True will create a reference cycle between the parameter and its gradient which "
@@ -103,7 +103,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 def _result(index: int, x: Any, g: Any, allow_unused: bool) -> Tensor | None:
     if g is None and not allow_unused:
         raise RuntimeError(f"The differentiated Tensor at index {index} {UNUSED}")
-    return g if g is None or isinstance(g, Tensor) else wrap(np.asarray(g))
+    return g if g is None or isinstance(g, Tensor) else held(g)
 
 
 def _materialized(x: Any, g: Tensor | None, recorded: bool) -> Tensor:
@@ -166,12 +166,17 @@ def _seeds(roots: tuple, grads: tuple) -> list[Tensor]:
                 raise RuntimeError(f"For complex Tensors, both grad_output and output are required to have the same "
                                    f"dtype. Mismatch in dtype: grad_output[{i}] has a dtype of {g.dtype} and "
                                    f"output[{i}] has a dtype of {of_numpy(dtype)}.")  # fmt: skip
-            seeds.append(g if same(g._array.dtype, dtype) else g.to(of_numpy(dtype)))
+            seeds.append(g if same(g._array.dtype, dtype) or _takes_any(root) else g.to(of_numpy(dtype)))
         elif g is None:
             seeds.append(_implicit(root, shape, dtype))
         else:
             raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     return seeds
+
+
+def _takes_any(root: Any) -> bool:
+    """Whether the root is a leaf whose gradient may have any dtype."""
+    return isinstance(root, Tensor) and root._grad_dtype is None and root._edge is None
 
 
 def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
@@ -186,6 +191,8 @@ def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
 
 def _shape_dtype(root: Any) -> tuple[tuple[int, ...], np.dtype]:
     if isinstance(root, GradientEdge):
+        if root.output_nr >= root.node.outputs:
+            raise IndexError("tuple index out of range")
         return root.node.output_shape(root.output_nr), root.node.output_dtype(root.output_nr)
     if not isinstance(root, Tensor):
         raise TypeError(f"expected a Tensor or a GradientEdge, but got {type(root).__name__}")

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from reference_engine.autograd.graph import GradientEdge
 from reference_engine.dtypes import of_numpy, same
 from reference_engine.state import state
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor, held
 
 MISMATCH = (
     "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as the batch dimension. The sizes "
@@ -78,4 +76,4 @@ def _stacked(column: tuple) -> Tensor | None:
 
     if any(g is None for g in column):
         return None
-    return stack([g if isinstance(g, Tensor) else wrap(np.asarray(g)) for g in column])
+    return stack([g if isinstance(g, Tensor) else held(g) for g in column])

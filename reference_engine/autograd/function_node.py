@@ -10,7 +10,7 @@ import numpy as np
 from reference_engine.tape.handle import SavedTensor
 from reference_engine.tape.node import Node
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Freed, read_tensor
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor, held, wrap
 
 if TYPE_CHECKING:
     from reference_engine.autograd.function import Function
@@ -113,7 +113,7 @@ class FunctionNode(Node):
 
     def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
         # Each gradient gets its tensor in the list that backward is given, so that nothing else keeps it alive.
-        results = self._run([None if g is None else wrap(np.asarray(g)) for g in grads])
+        results = self._run([None if g is None else held(g) for g in grads])
         return tuple([None if r is None else r._array for r in results])
 
     def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:

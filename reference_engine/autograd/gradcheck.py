@@ -1,90 +1,67 @@
-"""Checking backward against numerical differentiation, element by element. Source: torch.autograd.gradcheck.
-
-For every real input x_i the column of the Jacobian is (f(x + eps e_i) - f(x - eps e_i)) / (2 eps), compared with the
-column that backward gives. Every element is compared with every other's tolerance: no averaging, no random projection.
-"""
+"""Checking derivatives against numerical differentiation. Source: torch.autograd.gradcheck; torch notes/gradcheck."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reference_engine.autograd.backward import grad
+from reference_engine.autograd.jacobians import (
+    Space,
+    as_tuple,
+    cotangents,
+    differences,
+    differentiable,
+    floating,
+    matrix_of_gradients,
+    matrix_of_products,
+    parts,
+    pulled,
+    tangents,
+)
+from reference_engine.sparse.array import SparseArray
 from reference_engine.tensor import Tensor, wrap
+
+IN_FAST_MODE = """
+The above quantities relating the numerical and analytical jacobians are computed \nin fast mode. See: \
+https://github.com/pytorch/pytorch/issues/53876 for more background \nabout fast mode. Below, we recompute numerical and \
+analytical jacobians in slow mode:
+
+Numerical:\n {numerical}\nAnalytical:\n{analytical}
+
+The max per-element difference (slow mode) is: {difference}.
+"""
+NOT_REENTRANT = (
+    "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives different "
+    "values, although analytical gradient matches numerical gradient.The tolerance for nondeterminism was {tolerance}."
+)
 
 
 class GradcheckError(RuntimeError):
     """Raised by gradcheck and gradgradcheck where derivatives disagree."""
 
 
-def _tuple(x: Any) -> tuple:
-    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+class Check(NamedTuple):
+    """What is checked, and how strictly."""
 
+    fn: Callable
+    inputs: tuple
+    tracked: list[Tensor]
+    outputs: list[Tensor]
+    eps: float
+    atol: float
+    rtol: float
+    nondet_tol: float
+    dtypes: bool
+    fast: bool
+    masked: bool
 
-def _differentiable(outputs: Any) -> list[Tensor]:
-    return [o for o in _tuple(outputs) if isinstance(o, Tensor) and o.requires_grad]
-
-
-def _check_inputs(inputs: tuple) -> list[Tensor]:
-    tracked = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
-    if not tracked:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have "
-                         "requires_grad=True.")  # fmt: skip
-    for i, x in enumerate(inputs):
-        if isinstance(x, Tensor) and x.requires_grad and x._array.dtype not in (np.float64, np.complex128):
-            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This "
-                          "check will likely fail if all the inputs are not of double precision floating point or "
-                          "complex. ", stacklevel=3)  # fmt: skip
-    return tracked
-
-
-def _directions(x: Tensor) -> list[complex]:
-    return [1, 1j] if x._array.dtype.kind == "c" else [1]
-
-
-def numerical_jacobian(fn: Callable, inputs: tuple, x: Tensor, eps: float) -> list[np.ndarray]:
-    """Per output the matrix of d output / d x by central differences: one row per (real) degree of freedom of x."""
-    rows: list[list[np.ndarray]] = []
-    array = x._array
-    for index in np.ndindex(array.shape):
-        original = array[index]
-        for direction in _directions(x):
-            array[index] = original + eps * direction
-            above = [np.array(o._array) for o in _differentiable(fn(*inputs))]
-            array[index] = original - eps * direction
-            below = [np.array(o._array) for o in _differentiable(fn(*inputs))]
-            array[index] = original
-            rows.append([((a - b) / (2 * eps)).ravel() for a, b in zip(above, below, strict=True)])
-    return [np.array([row[k] for row in rows]) for k in range(len(rows[0]))] if rows else []
-
-
-def analytical_column(output: Tensor, x: Tensor, index: tuple, seed: complex) -> np.ndarray:
-    """The gradient of x for a cotangent that is `seed` at one element of the output."""
-    v = np.zeros(output._array.shape, output._array.dtype)
-    v[index] = seed
-    (g,) = grad(output, x, wrap(v), retain_graph=True, allow_unused=True)
-    return np.zeros(x._array.shape, x._array.dtype) if g is None else np.array(g._array)
-
-
-def _analytical(output: Tensor, x: Tensor) -> np.ndarray:
-    """The same matrix from backward. For cotangent v, backward gives conj(J)^T-type products; real parts are read off."""
-    columns = []
-    for index in np.ndindex(output._array.shape):
-        real = _degrees(analytical_column(output, x, index, 1), x)
-        if output._array.dtype.kind == "c":
-            real = real + 1j * _degrees(analytical_column(output, x, index, 1j), x)
-        columns.append(real)
-    shape = (x._array.size * len(_directions(x)), 0)
-    return np.stack(columns, 1) if columns else np.zeros(shape)
-
-
-def _degrees(g: np.ndarray, x: Tensor) -> np.ndarray:
-    """A gradient as one real number per degree of freedom of x."""
-    flat = g.ravel()
-    return np.stack([flat.real, flat.imag], 1).ravel() if x._array.dtype.kind == "c" else flat.real
+    def space(self, tensor: Tensor, *, fast: bool) -> Space:
+        """The directions in which a tensor is varied: the same ones at each call."""
+        return Space(tensor, masked=self.masked, random=np.random.default_rng(0) if fast else None)
 
 
 def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
@@ -92,71 +69,214 @@ def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1
               check_grad_dtypes: bool = False, check_batched_grad: bool = False, check_batched_forward_grad: bool = False,
               check_forward_ad: bool = False, check_backward_ad: bool = True, fast_mode: bool = False,
               masked: bool | None = None) -> bool:  # fmt: skip
-    """Whether backward agrees with central differences, for every element. Source: torch.autograd.gradcheck.
+    """Whether backward (check_forward_ad: forward mode too) agrees with central differences in every element of the
+    Jacobian, in `fast_mode` along one random direction. Source: torch.autograd.gradcheck.
 
-    Every element is checked whatever `fast_mode` says: the random projection of torch's fast mode overlooks one wrong
-    element among 1,000.
+    Raises GradcheckError where it does not, or returns False with raise_exception=False; other errors always raise.
     """
-    if check_forward_ad or check_batched_grad or check_batched_forward_grad:
-        raise NotImplementedError("gradcheck of forward mode and of batched gradients waits for those transforms")
+    assert check_forward_ad or check_backward_ad, (
+        "Expected at least one of check_forward_ad or check_backward_ad to be True")  # fmt: skip
+    assert not (check_batched_grad and not check_backward_ad), (
+        "Setting check_batched_grad=True requires check_backward_ad to be True")  # fmt: skip
+    assert not (check_batched_forward_grad and not check_forward_ad), (
+        "Setting check_batched_forward_grad=True requires check_forward_ad to be True")  # fmt: skip
+    given = as_tuple(inputs)
     try:
-        return _gradcheck(func, _tuple(inputs), eps, atol, rtol, nondet_tol, check_undefined_grad)
+        tracked = _check_inputs(given)
+        results = func(*given)
+        _check_outputs(results)
+        check = Check(func, given, tracked, differentiable(results), eps, atol, rtol, nondet_tol, check_grad_dtypes,
+                      fast_mode, bool(masked))  # fmt: skip
+        if not check.outputs:
+            _check_constant(check)
+            return True
+        if check_backward_ad:
+            _check_backward(check)
+        if check_forward_ad:
+            _check_forward(check, batched=check_batched_forward_grad)
+        if check_batched_grad:
+            _check_batched(check)
+        if check_backward_ad:
+            _check_linear(check)
+            if check_undefined_grad:
+                _check_undefined(check.outputs, tracked)
     except GradcheckError:
         if raise_exception:
             raise
         return False
-
-
-def _gradcheck(
-    fn: Callable, inputs: tuple, eps: float, atol: float, rtol: float, nondet_tol: float, undefined: bool
-) -> bool:
-    tracked = _check_inputs(inputs)
-    outputs = _differentiable(fn(*inputs))
-    if not outputs:
-        _check_constant(fn, inputs, tracked, eps)
-        return True
-    for i, x in enumerate(tracked):
-        numerical = numerical_jacobian(fn, inputs, x, eps)
-        for j, output in enumerate(outputs):
-            analytical = _analytical(output, x)
-            if i < len(tracked) and numerical and not _close(analytical, numerical[j], rtol, atol):
-                raise GradcheckError(_mismatch(i, j, numerical[j], analytical))
-            again = _analytical(output, x)
-            if not _close(analytical, again, 0.0, nondet_tol):
-                raise GradcheckError("Backward is not reentrant, i.e., running backward with same input and grad_output "
-                                     "multiple times gives different values, although analytical gradient matches "
-                                     f"numerical gradient.The tolerance for nondeterminism was {nondet_tol}.")  # fmt: skip
-    if undefined:
-        _check_undefined(outputs, tracked)
     return True
 
 
+def _check_inputs(inputs: tuple) -> list[Tensor]:
+    tracked = [x for x in _tensors(inputs) if x.requires_grad]
+    if not tracked:
+        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have "
+                         "requires_grad=True.")  # fmt: skip
+    for i, x in enumerate(inputs):
+        if not (isinstance(x, Tensor) and x.requires_grad):
+            continue
+        if x._array.dtype not in (np.float64, np.complex128):
+            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This "
+                          "check will likely fail if all the inputs are not of double precision floating point or "
+                          "complex. ", stacklevel=4)  # fmt: skip
+        steps = x._array.strides
+        if any(step == 0 and n > 1 for n, step in zip(x._array.shape, steps, strict=False)):
+            raise RuntimeError(f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
+                               "non-overlapping to be able to compute the numerical gradients correctly. You should call "
+                               ".contiguous on the input before passing it to gradcheck.")  # fmt: skip
+    return tracked
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Tensors among the arguments, also inside lists and tuples."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _tensors(value)
+
+
+def _check_outputs(outputs: Any) -> None:
+    if any(isinstance(o, Tensor) and isinstance(o._array, SparseArray) for o in as_tuple(outputs)):
+        raise ValueError("Sparse output is not supported at gradcheck yet. Please call to_dense(masked_grad=...) on the "
+                         "output of fn for gradcheck.")  # fmt: skip
+
+
+def _check_backward(check: Check) -> None:
+    """Backward against central differences, then against itself."""
+    rows = [differences(check.fn, check.inputs, check.space(x, fast=check.fast), check.eps) for x in check.tracked]
+    for j, output in enumerate(check.outputs):
+        seeds = cotangents(output, check.space(output, fast=check.fast))
+        found, again = pulled(output, check.tracked, seeds), pulled(output, check.tracked, seeds)
+        for i, x in enumerate(check.tracked):
+            space = check.space(x, fast=check.fast)
+            numerical = matrix_of_products(rows[i], j, seeds)
+            analytical = matrix_of_gradients(found, i, space)
+            if check.dtypes and any(g[i] is not None and g[i].dtype is not x.dtype for g in found):
+                raise GradcheckError("Gradient has dtype mismatch")
+            _compare(check, "", (i, j), numerical, analytical, "outputs")
+            if not _close(analytical, matrix_of_gradients(again, i, space), 0.0, check.nondet_tol):
+                raise GradcheckError(NOT_REENTRANT.format(tolerance=check.nondet_tol))
+
+
+def _check_forward(check: Check, *, batched: bool) -> None:
+    """Forward mode against central differences. Batches of tangents are pushed one by one in this engine, so that
+    `batched` adds that products are linear in the tangent: what makes a batch the stack of its parts.
+    """
+    for i, x in enumerate(check.tracked):
+        space = check.space(x, fast=check.fast)
+        pushed = tangents(check.fn, check.inputs, space, check.outputs)
+        rows = differences(check.fn, check.inputs, space, check.eps)
+        for j, output in enumerate(check.outputs):
+            seeds = cotangents(output, check.space(output, fast=check.fast))
+            _compare(check, " computed with forward mode", (i, j), matrix_of_products(rows, j, seeds),
+                     matrix_of_products(pushed, j, seeds), "inputs")  # fmt: skip
+        if batched and space.vectors:
+            space.vectors = [np.sum(space.vectors, axis=0)]
+            whole = tangents(check.fn, check.inputs, space, check.outputs)[0]
+            sums = [np.sum([row[j] for row in pushed], axis=0) for j in range(len(check.outputs))]
+            if not all(_close(a, b, 1e-5, 1e-8) for a, b in zip(whole, sums, strict=True)):
+                raise GradcheckError("While computing batched forward gradients, got products that are not linear in the "
+                                     "tangent")  # fmt: skip
+
+
+def _compare(check: Check, how: str, pair: tuple[int, int], numerical: np.ndarray, analytical: np.ndarray,
+             varied: str) -> None:  # fmt: skip
+    """Raises where two matrices of products differ; says which part of complex outputs (inputs) is at fault."""
+    i, j = pair
+    atol = check.atol
+    if check.fast:
+        atol *= check.space(check.tracked[i], fast=True).weight * check.space(check.outputs[j], fast=True).weight
+    if _close(analytical, numerical, check.rtol, atol):
+        return
+    tensor = check.outputs[j] if varied == "outputs" else check.tracked[i]
+    prefix = ""
+    if len(parts(tensor._array)) == 2:
+        halves = [
+            (m[:, 1::2], m[:, ::2]) if varied == "outputs" else (m[1::2], m[::2]) for m in (analytical, numerical)
+        ]
+        imaginary_differs = not _close(halves[0][0], halves[1][0], check.rtol, atol)
+        which = 0 if imaginary_differs else 1
+        prefix = f"While considering the {('imaginary', 'real')[which]} part of complex {varied} only, "
+        analytical, numerical = halves[0][which], halves[1][which]
+    message = (f"{prefix}Jacobian{how} mismatch for output {j} with respect to input {i},\n"
+               f"numerical:{wrap(numerical)}\nanalytical:{wrap(analytical)}\n")  # fmt: skip
+    raise GradcheckError(message + (_in_slow_mode(check, how, i, j) if check.fast else ""))
+
+
+def _in_slow_mode(check: Check, how: str, i: int, j: int) -> str:
+    """What to add to a message of fast mode: the whole matrices."""
+    x, output = check.tracked[i], check.outputs[j]
+    space = check.space(x, fast=False)
+    seeds = cotangents(output, check.space(output, fast=False))
+    numerical = matrix_of_products(differences(check.fn, check.inputs, space, check.eps), j, seeds)
+    if how:
+        analytical = matrix_of_products(tangents(check.fn, check.inputs, space, check.outputs), j, seeds)
+    else:
+        analytical = matrix_of_gradients(pulled(output, check.tracked, seeds), i, space)
+    difference = float(np.abs(numerical - analytical).max(initial=0.0))
+    text = IN_FAST_MODE.format(numerical=wrap(numerical), analytical=wrap(analytical), difference=difference)
+    if _close(analytical, numerical, check.rtol, check.atol):
+        text += ("\nFast gradcheck failed but element-wise differences are small. This means that the\ntest might've passed "
+                 "in slow_mode!\n")  # fmt: skip
+    return text
+
+
 def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> bool:
-    return bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=False)) if a.size else True
+    return bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)) if np.size(a) else True
 
 
-def _mismatch(i: int, j: int, numerical: np.ndarray, analytical: np.ndarray) -> str:
-    return (f"Jacobian mismatch for output {j} with respect to input {i},\nnumerical:{numerical}\n"
-            f"analytical:{analytical}\n")  # fmt: skip
-
-
-def _check_constant(fn: Callable, inputs: tuple, tracked: list[Tensor], eps: float) -> None:
+def _check_constant(check: Check) -> None:
     """Outputs without history must really not depend on the inputs."""
-    for x in tracked:
-        array = x._array
-        for index in np.ndindex(array.shape):
-            original = array[index]
-            array[index] = original + eps
-            above = [np.array(o._array) for o in _tuple(fn(*inputs)) if isinstance(o, Tensor)]
-            array[index] = original - eps
-            below = [np.array(o._array) for o in _tuple(fn(*inputs)) if isinstance(o, Tensor)]
-            array[index] = original
-            if any(not np.array_equal(a, b) for a, b in zip(above, below, strict=True)):
+    for x in check.tracked:
+        for row in differences(check.fn, check.inputs, check.space(x, fast=False), check.eps, floating):
+            if any(np.any(product != 0) for product in row):
                 raise GradcheckError("Numerical gradient for function expected to be zero")
 
 
+def _check_batched(check: Check) -> None:
+    """A batch of vectors gives the stack of what each gives."""
+    for output in check.outputs:
+        seeds = [wrap(np.asarray(np.random.default_rng(k).standard_normal(output._array.shape), output._array.dtype))
+                 for k in range(2)]  # fmt: skip
+        one_by_one = pulled(output, check.tracked, seeds)
+        try:
+            batch = wrap(np.stack([seed._array for seed in seeds]))
+            together = grad(output, check.tracked, batch, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        except RuntimeError as error:
+            raise GradcheckError(f"While computing batched gradients, got: {error}") from error
+        for i, whole in enumerate(together):
+            single = [row[i] for row in one_by_one]
+            if (whole is None) != (single[0] is None) or (whole is not None and not _close(
+                    np.asarray(whole._array), np.stack([np.asarray(g._array) for g in single]), 1e-5, 1e-8)):  # fmt: skip
+                raise GradcheckError(f"For input {i}: computing batched gradients gives other values than computing them "
+                                     "one by one")  # fmt: skip
+
+
+def _check_linear(check: Check) -> None:
+    """A gradient of zeros gives zeros, of the inputs' types and sizes."""
+    zeros = [wrap(np.zeros_like(o._array)) for o in check.outputs]
+    found = grad(check.outputs, check.tracked, zeros, retain_graph=True, allow_unused=True)
+    if all(g is None for g in found):
+        raise GradcheckError("no Tensors requiring grad found in input")
+    for g, x in zip(found, check.tracked, strict=True):
+        if g is None:
+            continue
+        if np.any(_dense(g) != 0):
+            raise GradcheckError("backward not multiplied by grad_output")
+        if g.dtype is not x.dtype:
+            raise GradcheckError("grad is incorrect type")
+        if g.shape != x.shape:
+            raise GradcheckError("grad is incorrect size")
+
+
+def _dense(tensor: Any) -> np.ndarray:
+    array = tensor._array if isinstance(tensor, Tensor) else tensor
+    return array.todense() if isinstance(array, SparseArray) else np.asarray(array)
+
+
 def _check_undefined(outputs: list[Tensor], tracked: list[Tensor]) -> None:
-    """Where every cotangent is undefined, gradients are undefined or zero."""
+    """Where cotangents are undefined, all or one of several, gradients are undefined or zero, or as for zeros."""
     from reference_engine.tape.backward import run_backward
     from reference_engine.tape.node import edge_of
 
@@ -168,35 +288,54 @@ def _check_undefined(outputs: list[Tensor], tracked: list[Tensor]) -> None:
     except RuntimeError as error:
         raise GradcheckError("Expected backward function to handle undefined output grads. Please look at 'Notes about "
                              f"undefined output gradients' in 'tools/autograd/derivatives.yaml': {error}") from error  # fmt: skip
-    if any(g is not None and np.asarray(g).any() for g in grads):
+    if any(g is not None and _dense(g).any() for g in grads):
         raise GradcheckError("Expected all input grads to be undefined or zero when all output grads are undefined or "
-                             "zero.")  # fmt: skip
+                             "zero. Please look at 'Notes about undefined output gradients' in "
+                             "'tools/autograd/derivatives.yaml'")  # fmt: skip
 
 
 def gradgradcheck(func: Callable, inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5,
                   rtol: float = 1e-3, gen_non_contig_grad_outputs: bool = False, raise_exception: bool = True,
                   nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False,
-                  fast_mode: bool = False, masked: bool = False, **unsupported: Any) -> bool:  # fmt: skip
-    """gradcheck of the gradient: whether second derivatives agree. Source: torch.autograd.gradgradcheck."""
-    if any(unsupported.values()):
-        raise NotImplementedError(f"gradgradcheck with {sorted(unsupported)} waits for forward mode and vmap")
-    arguments = _tuple(inputs)
-    outputs = _differentiable(func(*arguments))
-    seeds = _tuple(grad_outputs) if grad_outputs is not None else tuple(_random_like(o) for o in outputs)
+                  check_batched_grad: bool = False, check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True,
+                  fast_mode: bool = False, masked: bool = False) -> bool:  # fmt: skip
+    """gradcheck of the gradient, in the inputs and in the gradients of the outputs: whether second derivatives agree.
+
+    check_rev_over_rev, check_fwd_over_rev: whether backward, and forward mode, of the gradient are checked.
+    Source: torch.autograd.gradgradcheck.
+    """
+    assert check_fwd_over_rev or check_rev_over_rev, (
+        "Expected at least one of check_fwd_over_rev or check_rev_over_rev to be True")  # fmt: skip
+    assert not (check_undefined_grad and not check_rev_over_rev), (
+        "Setting check_undefined_grad=True requires check_rev_over_rev to be True")  # fmt: skip
+    assert not (check_batched_grad and not check_rev_over_rev), (
+        "Setting check_batched_grad=True requires check_rev_over_rev to be True")  # fmt: skip
+    arguments = as_tuple(inputs)
+    if grad_outputs is not None:
+        seeds = as_tuple(grad_outputs)
+    else:
+        outputs = differentiable(func(*arguments))
+        seeds = tuple(_random_like(o, contiguous=not gen_non_contig_grad_outputs) for o in outputs)
     count = len(seeds)
 
     def gradient(*args: Any) -> tuple:
-        given, cotangents = args[:-count], args[-count:]
-        results = _differentiable(func(*given))
+        given, incoming = args[: len(args) - count], args[len(args) - count :]
+        results = differentiable(func(*given))
         wanted = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
-        found = grad(results, wanted, list(cotangents), create_graph=True, allow_unused=True)
+        found: Sequence[Tensor | None] = grad(results, wanted, list(incoming), create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
     return gradcheck(gradient, (*arguments, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
-                     nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad)  # fmt: skip
+                     nondet_tol=nondet_tol, check_undefined_grad=check_undefined_grad,
+                     check_grad_dtypes=check_grad_dtypes, check_batched_grad=check_batched_grad, fast_mode=fast_mode,
+                     check_forward_ad=check_fwd_over_rev, check_backward_ad=check_rev_over_rev, masked=masked)  # fmt: skip
 
 
-def _random_like(output: Tensor) -> Tensor:
+def _random_like(output: Tensor, *, contiguous: bool) -> Tensor:
+    """A gradient for the output, every second element of a larger one where it is not to be contiguous."""
     from reference_engine.random import randn_like
 
-    return randn_like(output).requires_grad_()
+    values = randn_like(output)
+    if not contiguous:
+        values = wrap(np.repeat(values._array[..., None], 2, axis=-1)[..., 0])
+    return values.requires_grad_()

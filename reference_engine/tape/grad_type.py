@@ -35,12 +35,18 @@ def put(tensor: Tensor, wanted: Any) -> None:
     present = tensor._grad
     if present is not None and wanted is not None and present.dtype is not wanted:
         raise RuntimeError(f"Cannot set grad_dtype to '{dtypes.type_name(wanted)}' because there is already a gradient with "
-                           f"dtype '{present.dtype.name}'. Please clear the gradient (.grad = None) before changing "
+                           f"dtype '{legacy_name(present.dtype)}'. Please clear the gradient (.grad = None) before changing "
                            "grad_dtype, or ensure the new grad_dtype matches the existing gradient's dtype.")  # fmt: skip
     tensor._grad_dtype = wanted
     accumulator = tensor._accumulator() if tensor._accumulator is not None else None
     if accumulator is not None:
         accumulator.dtype = of_edge(tensor)
+
+
+def legacy_name(kind: dtypes.dtype) -> str:
+    """A dtype by its other name where it has one: "double" for float64."""
+    return {"float64": "double", "float32": "float", "float16": "half", "int64": "long", "int32": "int", "int16": "short",
+            "complex128": "cdouble", "complex64": "cfloat"}.get(kind.name, kind.name)  # fmt: skip
 
 
 def of_edge(tensor: Tensor) -> np.dtype | None:
