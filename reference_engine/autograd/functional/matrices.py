@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.autograd.forward_ad import dual_level, make_dual, unpack_dual
 from reference_engine.autograd.functional.arguments import (
     Tensors,
     as_tensors,
@@ -19,18 +20,13 @@ from reference_engine.autograd.functional.arguments import (
     gradients,
     outputs_of,
     prepared,
+    single_output,
     unpacked,
 )
-from reference_engine.autograd.functional.products import (
-    NOT_STRICT,
-    NOT_STRICT_GRAPH,
-    jacobian_times,
-    recorded_gradient,
-)
+from reference_engine.autograd.functional.products import NOT_STRICT, NOT_STRICT_GRAPH, check_twice_differentiable
 from reference_engine.autograd.grad_mode import enable_grad
 from reference_engine.tensor import Tensor, wrap
 
-THRICE = "thrice differentiable and that the hessian depends on the inputs."
 STRATEGIES = ("forward-mode", "reverse-mode")
 
 
@@ -42,17 +38,15 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
     """
     _check_strategy(strategy, strict, vectorize, create_graph)
     given, is_tuple = as_tensors(inputs, "inputs", "jacobian")
+    if strategy == "forward-mode":
+        rows, outputs_tuple = _columns(func, prepared(given, keep_history=False, track=False))
+        return unpacked(tuple(unpacked(row, is_tuple) for row in rows), outputs_tuple)
     with enable_grad():
         x = prepared(given, keep_history=create_graph)
         outputs, outputs_tuple = outputs_of(func, x, "jacobian")
         if strict:
             check_tracked(outputs)
-        if strategy == "forward-mode":
-            rows = _columns(outputs, x)
-        else:
-            rows = tuple(
-                _row(i, output, x, create_graph=create_graph, strict=strict) for i, output in enumerate(outputs)
-            )
+        rows = tuple(_row(i, output, x, create_graph=create_graph, strict=strict) for i, output in enumerate(outputs))
         rows = tuple(finished(row, create_graph=create_graph) for row in rows)
     return unpacked(tuple(unpacked(row, is_tuple) for row in rows), outputs_tuple)
 
@@ -107,19 +101,29 @@ def _stacked(parts: list[Tensor], output: Tensor, x: Tensor) -> Tensor:
     return stack(parts, 0).reshape(shape) if parts else wrap(np.zeros(shape, x._array.dtype))
 
 
-def _columns(outputs: Tensors, x: Tensors) -> tuple[Tensors, ...]:
-    """All Jacobians by products with unit vectors: one product for each element of each input."""
-    matrices = [[np.zeros((*o._array.shape, *xj._array.shape), o._array.dtype) for xj in x] for o in outputs]
-    zeros = tuple(wrap(np.zeros_like(xj._array)) for xj in x)
+def _columns(func: Callable, x: Tensors) -> tuple[tuple[Tensors, ...], bool]:
+    """All Jacobians by forward mode: func once for each element of each input, whose tangent is a unit vector."""
+    columns: list[list[list[np.ndarray]]] = []  # by input, element, output
+    outputs, outputs_tuple = (x, False) if any(xj.numel() for xj in x) else outputs_of(func, x, "jacobian")
     for j, xj in enumerate(x):
+        columns.append([])
         for index in np.ndindex(xj._array.shape):
             unit = np.zeros_like(xj._array)
             unit[index] = 1
-            vector = (*zeros[:j], wrap(unit), *zeros[j + 1 :])
-            products = jacobian_times(outputs, x, vector, create_graph=False, strict=False)
-            for i, product in enumerate(products):
-                matrices[i][j][(..., *index)] = product._array
-    return tuple(tuple(wrap(m) for m in row) for row in matrices)
+            with dual_level():
+                moved = (*x[:j], make_dual(xj, wrap(unit)), *x[j + 1 :])
+                outputs, outputs_tuple = outputs_of(func, moved, "jacobian")
+                pushed = [unpack_dual(output).tangent for output in outputs]
+            columns[j].append([np.zeros_like(o._array) if t is None else t.detach()._array
+                               for o, t in zip(outputs, pushed, strict=True)])  # fmt: skip
+    return tuple(tuple(_matrix([c[i] for c in columns[j]], output, xj) for j, xj in enumerate(x))
+                 for i, output in enumerate(outputs)), outputs_tuple  # fmt: skip
+
+
+def _matrix(columns: list[np.ndarray], output: Tensor, x: Tensor) -> Tensor:
+    """The Jacobian of one output and one input from its columns."""
+    shape = (*output._array.shape, *x._array.shape)
+    return wrap(np.stack(columns, -1).reshape(shape) if columns else np.zeros(shape, output._array.dtype))
 
 
 def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
@@ -135,7 +139,14 @@ def hessian(func: Callable, inputs: Any, create_graph: bool = False, strict: boo
     def gradient(*x: Tensor) -> Tensors:
         if outer_jacobian_strategy == "forward-mode":
             x = tuple(t.requires_grad_() if not t.requires_grad else t for t in x)
-        return recorded_gradient(func, x, "hessian", strict=strict, advice=THRICE)[1]
+        output = single_output(func, x, "hessian")
+        if strict:
+            check_tracked((output,))
+        found = gradients((output.reshape(()),), x, None, create_graph=True)
+        gradient = tuple([wrap(np.zeros_like(xi._array)) if g is None else g for g, xi in zip(found, x, strict=True)])
+        if strict:
+            check_twice_differentiable(gradient)
+        return gradient
 
     result = jacobian(gradient, given, create_graph=create_graph, strict=strict, vectorize=vectorize,
                       strategy=outer_jacobian_strategy)  # fmt: skip

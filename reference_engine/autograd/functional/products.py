@@ -29,7 +29,6 @@ from reference_engine.tensor import Tensor, wrap
 
 NOT_STRICT = "This is not allowed in strict mode."
 NOT_STRICT_GRAPH = "This is not allowed in strict mode when create_graph=True."
-TWICE = "twice differentiable and depends on the input more than linearly."
 OF_OUTPUT = "the user-provided function returns"
 OF_INPUT = "the input to the user-provided function is"
 
@@ -96,19 +95,26 @@ def _directed(inputs: Any, v: Any, function: str) -> tuple[Tensors, bool, Tensor
     return given, is_tuple, directions(v, given, is_tuple, OF_INPUT, function)
 
 
-def recorded_gradient(func: Callable, x: Tensors, function: str, *, strict: bool,
-                      advice: str = TWICE) -> tuple[Tensor, Tensors]:  # fmt: skip
+def recorded_gradient(func: Callable, x: Tensors, function: str, *, strict: bool) -> tuple[Tensor, Tensors]:
     """The one-element output of func and its gradient, recorded, ready to be differentiated again."""
     output = single_output(func, x, function)
     if strict:
         check_tracked((output,))
     found = gradients((output.reshape(()),), x, None, create_graph=True)
     gradient = filled(found, x, strict=strict, create_graph=False, independent=_independent, constant=_independent)
-    for i, g in enumerate(gradient):
-        if strict and not g.requires_grad:
-            raise RuntimeError(f"The jacobian of the user-provided function with respect to input {i} is independent of the "
-                               f"input. {NOT_STRICT} You should ensure that your function is {advice}")  # fmt: skip
+    if strict:
+        check_twice_differentiable(gradient)
     return output, gradient
+
+
+def check_twice_differentiable(gradient: Tensors) -> None:
+    """Strict mode: the gradient of a function whose Hessian is asked for depends on its inputs."""
+    for i, g in enumerate(gradient):
+        if not g.requires_grad:
+            raise RuntimeError(f"While computing the hessian, found that the jacobian of the user-provided function with "
+                               f"respect to input {i} is independent of the input. {NOT_STRICT} You should ensure that your "
+                               "function is twice differentiable and that the jacobian depends on the inputs (this would be "
+                               "violated by a linear function for example).")  # fmt: skip
 
 
 def vhp(
