@@ -22,7 +22,7 @@ else:
 # Instance attributes that are the engine's own; all others are what a user hung onto a tensor.
 _OWN = frozenset({
     "_accumulator", "_array", "_base", "_counter", "_edge", "_grad", "_grad_dtype", "_hooks", "_inference",
-    "_post_accumulate_hooks", "_retains", "_tracked", "_view", "_views",
+    "_post_accumulate_hooks", "_retains", "_stored", "_tangents", "_tracked", "_view", "_views",
 })  # fmt: skip
 
 
@@ -115,7 +115,7 @@ class Converted(Base):
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self._edge is not None:
             raise RuntimeError("Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-                               "protocol at the moment. If you were attempting to deepcopy a module, this may be "
+                               "protocol at the moment.  If you were attempting to deepcopy a module, this may be "
                                "because of a torch.nn.utils.weight_norm usage, see "
                                "https://github.com/pytorch/pytorch/pull/103001")  # fmt: skip
         if id(self) in memo:

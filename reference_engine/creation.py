@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from typing import Any
 
@@ -46,6 +47,34 @@ def _device(device: Any) -> None:
         check(device)
 
 
+# What every factory accepts and a CPU engine need not look at further.
+IGNORED = frozenset({"device", "layout", "memory_format", "pin_memory"})
+
+
+def factory(function: Any) -> Any:
+    """A function that makes tensors: takes the options that all of them take, and refuses unknown ones by name.
+
+    `out=` receives the result, resized where its shape differs.
+    """
+    own = frozenset(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def call(*args: Any, out: Any = None, **options: Any) -> Any:
+        unknown = [name for name in options if name not in own and name not in IGNORED]
+        if unknown:
+            raise TypeError(f"{function.__name__}() received an invalid combination of arguments: got an unexpected keyword "
+                            f"argument '{unknown[0]}'")  # fmt: skip
+        _device(options.get("device"))
+        result = function(*args, **{name: value for name, value in options.items() if name in own})
+        if out is None:
+            return result
+        from reference_engine.ops.inplace import write_out
+
+        return write_out(out, result)
+
+    return call
+
+
 def _strip(data: Any) -> Any:
     """Nested sequences that may hold tensors, as NumPy takes them."""
     if isinstance(data, Tensor):
@@ -80,6 +109,8 @@ def _array_of(data: Any, dtype: Any) -> np.ndarray:
         wanted = dtypes.get_default_dtype().numpy
     else:
         wanted = array.dtype
+    if array.dtype.kind == "c" != wanted.kind:
+        raise TypeError("must be real number, not complex")
     return dtypes.converted(array, wanted)
 
 
@@ -170,18 +201,15 @@ def _like(input: Tensor, fill: Any, numpy_type: np.dtype, format: Any) -> np.nda
 
 
 def _filled(name: str, fill: Any) -> Any:
-    def make(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
-             out: Any = None, memory_format: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
-        _device(device)
+    def make(*size: Any, dtype: Any = None, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
         wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
         array = fill(sizes_of(size), wanted.numpy)
         if memory_format not in (None, contiguous_format):
             array = ordered(array, memory_format.order(array.ndim))
         return finish(array, requires_grad)
 
-    def make_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-                  layout: Any = None, memory_format: Any = None) -> Tensor:  # fmt: skip
-        _device(device)
+    def make_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False,
+                  memory_format: Any = None) -> Tensor:  # fmt: skip
         wanted = dtypes.as_dtype(dtype) if dtype is not None else input.dtype
         if state.vmap_levels:
             from reference_engine.batching.tensor import BatchedTensor, batched
@@ -193,7 +221,7 @@ def _filled(name: str, fill: Any) -> Any:
     make.__name__, make_like.__name__ = name, f"{name}_like"
     make.__doc__ = f"A tensor of the given size. Source: torch.{name}."
     make_like.__doc__ = f"A tensor like another one. Source: torch.{name}_like."
-    return make, make_like
+    return factory(make), factory(make_like)
 
 
 zeros, zeros_like = _filled("zeros", np.zeros)
@@ -202,10 +230,9 @@ ones, ones_like = _filled("ones", np.ones)
 empty, empty_like = _filled("empty", np.zeros)
 
 
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-                  layout: Any = None, pin_memory: bool = False) -> Tensor:  # fmt: skip
+@factory
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with the strides given, in elements. Source: torch.empty_strided."""
-    _device(device)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     last = sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 if 0 not in size else 0
     memory = np.zeros(last, wanted.numpy)
@@ -213,28 +240,30 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = No
     return finish(np.ndarray(tuple(size), memory.dtype, memory, strides=steps), requires_grad)
 
 
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-         layout: Any = None) -> Tensor:  # fmt: skip
+@factory
+def full(size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one value. Source: torch.full."""
-    _device(device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.of_number(value)
     shape = (size,) if isinstance(size, int) else tuple(size)
-    return finish(np.full(sizes_of(shape), value, wanted.numpy), requires_grad)
+    return finish(np.full(sizes_of(shape), dtypes.plain_number(value, wanted), wanted.numpy), requires_grad)
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one value, like another one. Source: torch.full_like."""
     return full(input._array.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@factory
+def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones on the diagonal. Source: torch.eye."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     return finish(np.eye(n, m, dtype=wanted.numpy), requires_grad)
 
 
-def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@factory
+def arange(*bounds: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Evenly spaced numbers, the end excluded. Source: torch.arange."""
     plain = _numbers(*bounds)
     if dtype is None:
@@ -247,30 +276,35 @@ def _numbers(*bounds: Any) -> list[Any]:
     return [b.item() if isinstance(b, Tensor) else b for b in bounds]
 
 
-def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """`steps` numbers from start to end, both included. Source: torch.linspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     return finish(np.linspace(*_numbers(start, end), steps).astype(wanted.numpy), requires_grad)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False,
-             **_: Any) -> Tensor:  # fmt: skip
+@factory
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None,
+             requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Powers of a base, evenly spaced exponents. Source: torch.logspace."""
     wanted = dtypes.as_dtype(dtype) if dtype is not None else dtypes.get_default_dtype()
     return finish(np.logspace(*_numbers(start, end), steps, base=base).astype(wanted.numpy), requires_grad)
 
 
-def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def scalar_tensor(value: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A 0-d tensor. Source: torch.scalar_tensor."""
     return full((), value, dtype=dtype or dtypes.get_default_dtype(), requires_grad=requires_grad)
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **_: Any) -> Tensor:
+@factory
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
     """Indices of the lower triangle. Source: torch.tril_indices."""
     return wrap(np.stack(np.tril_indices(row, offset, col)).astype(np.int64))
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, **_: Any) -> Tensor:
+@factory
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None) -> Tensor:
     """Indices of the upper triangle. Source: torch.triu_indices."""
     return wrap(np.stack(np.triu_indices(row, offset, col)).astype(np.int64))
 
@@ -283,7 +317,8 @@ def is_tensor(obj: Any) -> bool:
 # --- new_* methods: like the factories, with this tensor's dtype ---------------------------------------------------
 
 
-def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A copy of the data in this tensor's dtype. Source: torch.Tensor.new_tensor."""
     if isinstance(data, Tensor):
         data = data._array

@@ -215,6 +215,17 @@ def _raise_category(result: dtype | None, higher: dtype) -> dtype:
     return higher
 
 
+def plain_number(value: Any, kind: Any) -> Any:
+    """A number as a tensor of this dtype takes it: a complex one only where it is real or the tensor complex."""
+    if isinstance(value, complex) and not kind.is_complex:
+        if value.imag != 0:
+            names = {"float32": "float", "float64": "double", "float16": "c10::Half"}
+            name = names.get(kind.name, f"{kind.name}_t")
+            raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+        return value.real
+    return value
+
+
 def type_name(d: dtype) -> str:
     """How torch's older messages spell a type: "Float" for float32."""
     return LEGACY.get(d.name, d.name.capitalize())

@@ -13,6 +13,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.state import state
+from reference_engine.tape.overridden import is_overridden
 from reference_engine.tape.tangents import get
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def _extras(tensor: Tensor) -> list[str]:
         extras.append(f"size={tuple(array.shape)}")
     if tensor.dtype not in implied or (array.size == 0 and tensor.dtype is not default):
         extras.append(f"dtype={tensor.dtype}")
-    if tensor._edge is not None:
+    if is_overridden(tensor):
+        extras.append("grad_fn=<Invalid>")
+    elif tensor._edge is not None:
         extras.append(f"grad_fn=<{type(tensor._edge[0]).__name__}>")
     elif tensor._tracked:
         extras.append("requires_grad=True")

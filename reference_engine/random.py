@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
-from reference_engine.creation import finish, sizes_of
+from reference_engine.creation import factory, finish, sizes_of
 from reference_engine.state import process, state
 from reference_engine.tensor import Tensor, wrap
 
@@ -126,12 +126,14 @@ def _made(array: np.ndarray, dtype: Any, requires_grad: bool) -> Tensor:
     return finish(dtypes.converted(np.asarray(array), wanted.numpy), requires_grad)
 
 
-def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def rand(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform in [0, 1). Source: torch.rand."""
     return _drawn(lambda g, shape: g.random(shape), generator, sizes_of(size), dtype, requires_grad)
 
 
-def randn(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def randn(*size: Any, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Standard normal; complex with variance 1. Source: torch.randn."""
     if dtype is not None and dtypes.as_dtype(dtype).is_complex:
         return _drawn(_complex_normal, generator, sizes_of(size), dtype, requires_grad)
@@ -142,8 +144,9 @@ def _complex_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> n
     return (generator.standard_normal(shape) + 1j * generator.standard_normal(shape)) / np.sqrt(2)
 
 
+@factory
 def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = None, dtype: Any = None,
-            requires_grad: bool = False, **_: Any) -> Tensor:  # fmt: skip
+            requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Integers in [low, high). Source: torch.randint."""
     if size is None:
         low, high, size = 0, low, high
@@ -151,30 +154,38 @@ def randint(low: int, high: Any = None, size: Any = None, *, generator: Any = No
     return _drawn(lambda g, shape: g.integers(low, high, shape), generator, size, kind, requires_grad)
 
 
-def randperm(n: int, *, generator: Any = None, dtype: Any = None, **_: Any) -> Tensor:
+@factory
+def randperm(n: int, *, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A random order of 0 .. n-1. Source: torch.randperm."""
-    return _made(numpy_generator(generator).permutation(n), dtype or dtypes.int64, False)
+    return _made(numpy_generator(generator).permutation(n), dtype or dtypes.int64, requires_grad)
 
 
+@factory
 def normal(mean: float, std: float = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
-           requires_grad: bool = False, **_: Any) -> Tensor:  # fmt: skip
+           requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Normal with mean and deviation that are numbers. Source: torch.normal."""
     shape = () if size is None else tuple(size)
     return _drawn(lambda g, shape: g.standard_normal(shape) * std + mean, generator, shape, dtype, requires_grad)
 
 
-def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def rand_like(input: Tensor, *, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform in [0, 1) in another tensor's shape. Source: torch.rand_like."""
-    return rand(*input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    return rand(*input._array.shape, generator=generator, dtype=dtype or input.dtype,
+                requires_grad=requires_grad)  # fmt: skip
 
 
-def randint_like(input: Tensor, low: int, high: Any = None, *, dtype: Any = None, requires_grad: bool = False,
-                 **_: Any) -> Tensor:  # fmt: skip
+@factory
+def randint_like(input: Tensor, low: int, high: Any = None, *, generator: Any = None, dtype: Any = None,
+                 requires_grad: bool = False) -> Tensor:  # fmt: skip
     """Integers in [low, high) in another tensor's shape and type. Source: torch.randint_like."""
     low, high = (0, low) if high is None else (low, high)
-    return randint(low, high, input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    return randint(low, high, input._array.shape, generator=generator, dtype=dtype or input.dtype,
+                   requires_grad=requires_grad)  # fmt: skip
 
 
-def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
+@factory
+def randn_like(input: Tensor, *, generator: Any = None, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Standard normal in another tensor's shape. Source: torch.randn_like."""
-    return randn(*input._array.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    return randn(*input._array.shape, generator=generator, dtype=dtype or input.dtype,
+                 requires_grad=requires_grad)  # fmt: skip

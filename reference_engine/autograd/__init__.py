@@ -7,6 +7,7 @@ from reference_engine.autograd.anomaly_mode import detect_anomaly, set_detect_an
 from reference_engine.autograd.backward import backward, grad
 from reference_engine.autograd.function import Function
 from reference_engine.autograd.grad_mode import (
+    _unsafe_preserve_version_counter,
     enable_grad,
     enforce_grad_layout_policy,
     inference_mode,

@@ -16,7 +16,7 @@ from reference_engine.state import state
 from reference_engine.tape.anomaly import remember
 from reference_engine.tape.node import edge_of
 from reference_engine.tape.saved import save_input, save_output
-from reference_engine.tape.views import ViewInfo, check_inplace, link_views, rebase
+from reference_engine.tape.views import ViewInfo, check_inplace, check_view, link_views, rebase
 from reference_engine.tensor import Tensor, wrap
 
 if TYPE_CHECKING:
@@ -143,8 +143,10 @@ def _changed_in_place(call: Call, nr: int, out: Tensor, *, given: bool) -> Tenso
     if out._base is None and out._edge is None and out._tracked:
         raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
     check_inplace(out)
-    if out._base is not None and len(call.outputs) > 1:
-        raise RuntimeError(SEVERAL_WITH_VIEW)
+    if out._base is not None:
+        check_view(out)
+        if len(call.outputs) > 1:
+            raise RuntimeError(SEVERAL_WITH_VIEW)
     result = wrap(out._array)
     result._edge = (call.node, nr)
     rebase(out, result)

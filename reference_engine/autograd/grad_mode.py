@@ -102,6 +102,9 @@ class set_grad_enabled(_Mode):
         self.mode = mode
         self.before = state.set_grad_enabled(mode)
 
+    def __repr__(self) -> str:
+        return f"torch.autograd.grad_mode.{type(self).__name__}(mode={self.mode})"
+
     def __call__(self, function: Callable) -> Callable:
         state.set_grad_enabled(self.before)  # decorating must not change the mode around it
         return super().__call__(function)
@@ -169,6 +172,24 @@ def is_multithreading_enabled() -> bool:
 def is_view_replay_enabled() -> bool:
     """Whether views are replayed rather than strided anew; this engine never does. Source: function of this name."""
     return False
+
+
+class _unsafe_preserve_version_counter(_Mode):
+    """The tensor's version after the block is that of before it, whatever was changed. Source: function of this name."""
+
+    def __init__(self, tensors: Any) -> None:
+        self.tensors = tensors if isinstance(tensors, tuple) else (tensors,)
+        self.versions = tuple(t._version for t in self.tensors)
+
+    def clone(self) -> _unsafe_preserve_version_counter:
+        return _unsafe_preserve_version_counter(self.tensors)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: object) -> None:
+        for tensor, version in zip(self.tensors, self.versions, strict=True):
+            tensor._version_counter().version = version
 
 
 class inference_mode(_Mode):

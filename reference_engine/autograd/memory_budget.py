@@ -8,10 +8,11 @@ from typing import Any
 def region_activation_memory_budget(budget: Any) -> Any:
     """Sets the share of activations that a compiled region keeps; always an error here, as outside of such a region.
 
-    Raises TypeError where `budget` is no float, ValueError where it is not in [0, 1], RuntimeError otherwise.
+    Raises TypeError where `budget` is no number, ValueError where it is not in [0, 1], RuntimeError otherwise.
     """
-    if not isinstance(budget, float):
-        raise TypeError(f"region_activation_memory_budget expects a float, got {type(budget).__name__}")
+    name = "torch.autograd.graph.region_activation_memory_budget"
+    if isinstance(budget, bool) or not isinstance(budget, (int, float)):
+        raise TypeError(f"{name}: expects a float, got {type(budget).__name__}")
     if not 0.0 <= budget <= 1.0:
-        raise ValueError(f"region_activation_memory_budget must be in [0, 1], got {budget}")
-    raise RuntimeError("region_activation_memory_budget can only be used inside a torch.compile region")
+        raise ValueError(f"{name}: must be in [0, 1], got {budget}")
+    raise RuntimeError(f"{name} can only be used inside a torch.compile region; it has no effect in eager mode.")

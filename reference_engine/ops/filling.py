@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from reference_engine.dtypes import converted
+from reference_engine.dtypes import converted, plain_number
 from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import nil
-from reference_engine.ops.registry import method
+from reference_engine.ops.registry import function, method
 from reference_engine.ops.shapes import mismatch
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor
@@ -27,8 +27,18 @@ def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 copy_from = general("copy", _copied, lambda g: nil(g), lambda g: g,
                      inputs=("x", "v"), node="CopyBackwards", saved_names=("self", "src"))  # fmt: skip
-_fill_tensor = general("fill", _copied, lambda g: nil(g), lambda g: g, inputs=("x", "v"), node="FillBackward1")
-_fill = linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: nil(g), node="FillBackward0")
+copy_from.node.name = lambda node: "torch::autograd::CopyBackwards"  # type: ignore[attr-defined]
+
+
+def _fills(number: int) -> tuple[Any, Any]:
+    """Filling with a number and with a tensor; torch counts the forms."""
+    return (linear("fill", lambda x, *, value: np.full_like(x, value), lambda g: nil(g), node=f"FillBackward{number}"),
+            general("fill", _copied, lambda g: nil(g), lambda g: g, inputs=("x", "v"),
+                    node=f"FillBackward{number + 1}", saved_names=("self", "value")))  # fmt: skip
+
+
+_fill, _fill_from = _fills(0)
+_fill_in_place, _fill_in_place_from = _fills(2)
 
 
 @method
@@ -40,34 +50,29 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     return overwrite(self, lambda alias: copy_from(alias, src))
 
 
+def _one_value(value: Tensor) -> Tensor:
+    if value._array.ndim:
+        raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value._array.ndim} "
+                           "dimensions.")  # fmt: skip
+    return value
+
+
 @method
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Overwritten with one value. Source: torch.Tensor.fill_."""
     check_inplace(self)
     if isinstance(value, Tensor):
-        return overwrite(self, lambda alias: _fill_tensor(alias, value))
-    if isinstance(value, complex) and not self.is_complex():
-        if value.imag != 0:
-            names = {"float32": "float", "float64": "double", "float16": "c10::Half"}
-            kind = names.get(self.dtype.name, f"{self.dtype.name}_t")
-            raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
-        value = value.real
-    return overwrite(self, lambda alias: _fill(alias, value=value))
+        return overwrite(self, lambda alias: _fill_in_place_from(alias, _one_value(value)))
+    number = plain_number(value, self.dtype)
+    return overwrite(self, lambda alias: _fill_in_place(alias, value=number))
 
 
-def _only_one(value: Tensor) -> None:
-    if value._array.ndim:
-        raise RuntimeError("fill_ only supports 0-dimension value tensor but got tensor with "
-                           f"{value._array.ndim} dimensions.")  # fmt: skip
-
-
-@registry.function
+@function
 def fill(input: Tensor, value: Any) -> Tensor:
-    """A tensor like `input` that holds one value everywhere; the old values get gradient zero. Source: torch.fill."""
+    """A tensor like `input`, filled with one value. Source: torch.fill."""
     if isinstance(value, Tensor):
-        _only_one(value)
-        return _fill_tensor(input, value)
-    return _fill(input, value=value)
+        return _fill_from(input, _one_value(value))
+    return _fill(input, value=plain_number(value, input.dtype))
 
 
 @method

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import NUMBERS, general
@@ -181,7 +182,7 @@ def assign(target: Tensor, key: Any, value: Any, *, accumulate: bool) -> Tensor:
     check_inplace(target)
     _check_value(target, value)
     if not isinstance(value, Tensor):
-        value = wrap(np.asarray(value, target._array.dtype))
+        value = wrap(np.asarray(dtypes.plain_number(value, target.dtype), target._array.dtype))
     return overwrite(target, lambda alias: index_put(alias, value, key=key, accumulate=accumulate))
 
 

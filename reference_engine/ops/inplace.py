@@ -15,6 +15,7 @@ from reference_engine import dtypes
 from reference_engine.state import state
 from reference_engine.tape import tangents
 from reference_engine.tape.node import next_sequence_number
+from reference_engine.tape.overridden import recorded_edge
 from reference_engine.tape.saved import Saved
 from reference_engine.tape.views import check_inplace, check_view, rebase
 from reference_engine.tensor import Tensor
@@ -38,7 +39,7 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     """Replaces `target`'s values by `compute(alias of target)` and its history by what that recorded."""
     alias = Tensor._adopt(target)
     alias._counter = None
-    alias._edge, alias._tracked = target._edge, target._tracked
+    alias._edge, alias._tracked = recorded_edge(target), target._tracked
     alias._accumulator = target._accumulator
     forward_mode = state.dual_levels and state.forward_grad_enabled
     if forward_mode:
@@ -92,6 +93,8 @@ def write_out(out: Tensor, result: Tensor) -> Tensor:
     written = result._array
     if not dtypes.same(written.dtype, out._array.dtype):
         written = dtypes.converted(written, out._array.dtype)
+    if out.is_inference() and not state.inference:
+        check_inplace(out)
     about_to_write(out)
     if result.shape == out.shape:
         out._write(written)

@@ -34,7 +34,7 @@ def _scalar_type(x: Tensor) -> str:
 def value_of(value: Any, like: Tensor, name: str) -> Tensor:
     """What is filled in, as a 0-d tensor."""
     if not isinstance(value, Tensor):
-        return wrap(np.asarray(value, like._array.dtype))
+        return wrap(np.asarray(dtypes.plain_number(value, like.dtype), like._array.dtype))
     if value._array.ndim:
         raise RuntimeError(f"{name} only supports a 0-dimensional value tensor, but got tensor with {value._array.ndim} "
                            "dimension(s).")  # fmt: skip

@@ -75,7 +75,8 @@ def _sum_to(x: Any, *, shape: tuple[int, ...]) -> Any:
 def _expanded(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
     view = np.broadcast_to(x, shape, subok=False)
     # NumPy's is read-only; in-place changes are refused where elements share memory, and only there.
-    return view if 0 in view.strides else np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
+    shared = any(step == 0 and n > 1 for n, step in zip(view.shape, view.strides, strict=True))
+    return view if shared else np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
 
 
 def _permutation_inverse(dims: tuple[int, ...]) -> tuple[int, ...]:

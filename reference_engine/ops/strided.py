@@ -12,7 +12,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.memory import restride, storage_elements
 from reference_engine.ops import registry
-from reference_engine.ops.kinds import general, linear
+from reference_engine.ops.kinds import linear
 from reference_engine.ops.positions import put_positions
 from reference_engine.ops.registry import both, method
 from reference_engine.ops.shapes import axis, dims_of, infer_size, view_as_shape
@@ -51,7 +51,6 @@ def _windows_transpose(g: Any, dim: int, size: int, step: int, x_shape: tuple) -
 
 strided_view = linear("as_strided", _as_strided, _as_strided_transpose, inputs=("x",), view=True)
 windows_view = linear("unfold", _windows, _windows_transpose, inputs=("x",), view=True)
-dtype_view = general("view_dtype", lambda x, *, dtype: x.view(dtype), None, view=True)
 
 
 @both
@@ -106,7 +105,10 @@ def _view_dtype(tensor: Tensor, target: dtypes.dtype) -> Tensor:
         raise NotImplementedError(f"view from {present} to {target}: the bits of {target} are not stored")
     if present.itemsize != target.itemsize:
         _check_resize(tensor, present, target)
-    return dtype_view(tensor, dtype=target.numpy)
+    # Not differentiable, hence no view for autograd; changes of either are counted for both.
+    alias = tensor.detach()
+    alias._array = tensor._array.view(target.numpy)
+    return alias
 
 
 def _check_resize(tensor: Tensor, present: dtypes.dtype, target: dtypes.dtype) -> None:

@@ -23,6 +23,12 @@ FREED_HOOKS = (
 )
 
 
+INCOMPATIBLE = (
+    "register_hooks(): incompatible function arguments. The following argument types are supported:\n    1. (self: "
+    "torch._C._autograd.SavedTensor, arg0: collections.abc.Callable, arg1: collections.abc.Callable) -> None"
+)
+
+
 class SavedTensor:
     """One entry of what a node saved. It does not keep the node alive. Source: torch.autograd.SavedTensor."""
 
@@ -45,12 +51,15 @@ class SavedTensor:
         node: Any = self._node()
         return FREED if node is None else node.entry_at(self._index)
 
-    def register_hooks(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
-        """Packs this saved tensor at once, detached; `unpack_hook` runs whenever it is read from now on."""
+    def register_hooks(self, *hooks: Any) -> None:
+        """register_hooks(pack_hook, unpack_hook): packs this saved tensor at once, detached; `unpack_hook` runs whenever it
+        is read from now on.
+        """
+        if len(hooks) != 2:
+            raise TypeError(INCOMPATIBLE)
+        pack_hook, unpack_hook = hooks
         if not callable(pack_hook) or not callable(unpack_hook):
-            raise TypeError(
-                "register_hooks(): incompatible function arguments. pack_hook and unpack_hook must be callable"
-            )
+            raise TypeError(INCOMPATIBLE)
         entry = self._entry()
         if entry is FREED:
             raise RuntimeError(FREED_HOOKS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from reference_engine.tape.saved import error_type
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -22,9 +22,9 @@ def as_tensors(values: tuple, recorded: bool) -> tuple:
     """Gradients as hooks see them: tensors, also while plain arrays flow."""
     if recorded:
         return tuple(values)
-    from reference_engine.tensor import wrap
+    from reference_engine.tensor import held
 
-    return tuple([v if v is None else wrap(np.asarray(v)) for v in values])
+    return tuple([v if v is None else held(v) for v in values])
 
 
 def as_values(tensors: tuple, recorded: bool) -> tuple:
@@ -113,7 +113,8 @@ def _check(hook: Any, before: Tensor | None, after: Any) -> None:
         raise TypeError(f"expected Variable, but hook returned '{type(after).__name__}'")
     if before._array.dtype != after._array.dtype:
         raise RuntimeError(
-            f"hook '{_name(hook)}' has changed the type of value (was {before.type()} got {after.type()})"
+            f"hook '{_name(hook)}' has changed the type of value (was {error_type(before.dtype)} "
+            f"got {error_type(after.dtype)})"
         )
     if before._array.shape != after._array.shape:
         raise RuntimeError(f"hook '{_name(hook)}' has changed the size of value")

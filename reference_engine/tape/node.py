@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reference_engine.tensor import Tensor
 
 next_sequence_number = count().__next__
+LAST = 1 << 62  # an accumulator's: it runs as soon as its gradient is complete
 
 # Roles of nodes: any kind; one output and `saved` is to be dropped as it is; one output and nothing to drop; the end
 # of the graph at a leaf.
@@ -73,6 +74,16 @@ def register(hooks: OrderedDict, hook: Callable) -> RemovableHandle:
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     return handle
+
+
+def _run_all(hooks: OrderedDict, results: tuple, grads: tuple) -> Any:
+    """Hooks one after the other, each on what the one before left."""
+    changed = None
+    for hook in list(hooks.values()):
+        returned = hook(results, grads)
+        if returned is not None:
+            results = changed = returned
+    return changed
 
 
 class InputMetadata(NamedTuple):
@@ -156,6 +167,10 @@ class Node:
     def _sequence_nr(self) -> int:
         return self.sequence_number
 
+    def _register_hook_dict(self, hooks: OrderedDict) -> None:
+        """Post-hooks kept in a dict of the caller's, as torch.utils.hooks does."""
+        self.register_hook(lambda results, grads: _run_all(hooks, results, grads))
+
     def output_shape(self, nr: int) -> tuple[int, ...]:
         """Shape of output `nr`."""
         return self.shape if self.outputs == 1 else self.shape[nr]
@@ -199,10 +214,13 @@ class AccumulateGrad(Node):
         self.shape, self.dtype = variable._array.shape, variable._array.dtype
         if variable._grad_dtype is not OWN:
             self.dtype = of_edge(variable)
-        self.sequence_number = 1 << 62  # runs as soon as its gradient is complete
+        self.sequence_number = LAST
 
     def name(self) -> str:
         return "torch::autograd::AccumulateGrad"
+
+    def _sequence_nr(self) -> int:
+        return 2**64 - 1  # as torch shows it
 
     def __call__(self, *grads: Tensor | None) -> tuple[()]:
         from reference_engine.tape.accumulate import accumulate

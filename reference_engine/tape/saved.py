@@ -75,11 +75,11 @@ def modified(array: np.ndarray, version: int, expected: int, node: Node | None, 
     """The error for a saved tensor that was changed in place."""
     from reference_engine.dtypes import of_numpy
 
-    kind = type_name(of_numpy(array.dtype))
+    kind = error_type(of_numpy(array.dtype))
     by = f", which is output {nr} of {re.sub(BACKWARD, '', node.name())}," if node is not None else ""
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{kind} {list(array.shape)}]{by} is at version {version}; expected version {expected} instead. "
+        f"[{kind} {list(array.shape)}]{by} is at version {version}; expected version {expected} instead. "
         + (HINT_GUARDED if state.anomaly else HINT)
     )
 
@@ -89,6 +89,13 @@ def type_name(d: Any) -> str:
     from reference_engine.dtypes import type_name as legacy
 
     return legacy(d) + "Tensor"
+
+
+def error_type(d: Any) -> str:
+    """A type as errors spell it: those that torch has no tensor class for by another name."""
+    from reference_engine.dtypes import type_name as legacy
+
+    return f"CPU{legacy(d)}Type" if d.is_complex or d.name == "bool" else f"torch.{type_name(d)}"
 
 
 class Saved:
@@ -137,7 +144,9 @@ class Packed(Saved):
             state.set_grad_enabled(before)
         if self.counter.version != self.version:
             raise RuntimeError("A saved tensor pack hook is modifying its input in place. Tensors provided as "
-                               "input to pack hook can not be modified by in-place operations.")  # fmt: skip
+                               "input to pack hook cannot be modified by in-place operations as this can lead to "
+                               "unexpected side-effects. Please open an issue if you need to perform in-place operations on "
+                               "the input to a pack hook.")  # fmt: skip
 
 
 def save_input(tensor: Any) -> Any:

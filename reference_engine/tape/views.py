@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from reference_engine.state import state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
+from reference_engine.tape.overridden import override, recorded_edge
 from reference_engine.tape.region import Region
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ NO_GRAD_VIEW = (
     "the {block} block (if you don't want the inplace to be tracked) or both outside (if you want the inplace to be "
     "tracked)."
 )
+UNRECORDED = "A view was created in no_grad mode and is being modified inplace with grad mode enabled. "
+CHANGED = "is being modified"
 MODES = {
     "no_grad": {"mode": "no_grad", "now": "with grad mode enabled", "block": "no_grad"},
     "inference": {"mode": "inference", "now": "in normal mode", "block": "inference_mode"},
@@ -50,8 +53,8 @@ IN_FUNCTION = (
 
 
 class ViewInfo:
-    """How a view came to be: made with grad mode off (then `no_grad` is the mode: "no_grad" or "inference"), as one of
-    several outputs, or as output of a custom Function.
+    """How a view came to be, where that forbids changing it: made with grad mode off (then `no_grad` is the mode:
+    "no_grad" or "inference"), as one of several outputs, or as output of a custom Function; one of these at most.
 
     shares_tangent: whether it has the tangents of its base; not so a dual tensor, which is a view of its primal.
     """
@@ -61,6 +64,11 @@ class ViewInfo:
     def __init__(self, no_grad: str | None, multi_output: bool, in_function: bool = False) -> None:
         self.no_grad, self.multi_output, self.in_function = no_grad, multi_output, in_function
         self.shares_tangent = True
+
+    @property
+    def ordinary(self) -> bool:
+        """Whether its history is "read these positions of the base", whatever happens to that."""
+        return not (self.no_grad or self.multi_output or self.in_function)
 
 
 def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
@@ -76,11 +84,9 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
         known[:] = [r for r in known if r() is not None]
     for view in views:
         view._base, view._counter = base, counter
-        view._view = ViewInfo(
-            no_grad=mode or (inherited.no_grad if inherited is not None else None),
-            multi_output=len(views) > 1 or (inherited is not None and inherited.multi_output),
-            in_function=inherited is not None and inherited.in_function,
-        )
+        view._view = ViewInfo(mode, mode is None and len(views) > 1)
+        if view._view.ordinary and inherited is not None:
+            view._view = ViewInfo(inherited.no_grad, inherited.multi_output, inherited.in_function)
         if inherited is not None and not inherited.shares_tangent:
             view._view.shares_tangent = False
         known.append(weakref.ref(view))
@@ -89,6 +95,8 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
 def check_inplace(tensor: Tensor) -> None:
     """Raises where torch forbids changing `tensor` in place."""
     if tensor.is_inference() and not state.inference:
+        if tensor._tracked and tensor._base is None and state.grad_enabled:
+            raise RuntimeError(LEAF_IN_PLACE)
         raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
                            "clone to get a normal tensor before doing inplace update.See "
                            "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
@@ -118,18 +126,20 @@ def check_view(tensor: Tensor) -> None:
     its base, or by an operand that brings a history to both.
     """
     info = tensor._view
-    if info.multi_output:
-        raise RuntimeError(MULTI_OUTPUT.format(nr=tensor.output_nr, node=_maker(tensor, "Unbind")))
-    if info.in_function:
-        node = tensor._edge[0].name() if tensor._edge else "a custom Function"
-        raise RuntimeError(IN_FUNCTION.format(nr=tensor.output_nr, node=node.removesuffix("Backward")))
+    if not info.ordinary:
+        raise RuntimeError(_refusal(tensor))
+
+
+def _refusal(view: Tensor) -> str:
+    """Why a view may not be changed in place: how it came to be, with the operator that made it."""
+    info, edge = view._view, recorded_edge(view)
     if info.no_grad:
-        raise RuntimeError(NO_GRAD_VIEW.format(**MODES[info.no_grad]))
-
-
-def _maker(view: Tensor, otherwise: str) -> str:
-    """The operator that made a view, by the name that errors give it: "Unbind" for UnbindBackward0."""
-    return re.sub(r"Backward\d*$", "", view._edge[0].name()) if view._edge is not None else otherwise
+        return NO_GRAD_VIEW.format(**MODES[info.no_grad])
+    message = MULTI_OUTPUT if info.multi_output else IN_FUNCTION
+    if edge is None:  # then nothing was recorded for it
+        return UNRECORDED + message.partition("inplace. ")[2]
+    node, nr = edge
+    return message.format(nr=nr, node=re.sub(r"Backward\d*$", "", node.name()))
 
 
 def rebase(target: Tensor, result: Tensor) -> None:
@@ -141,7 +151,7 @@ def rebase(target: Tensor, result: Tensor) -> None:
         if result._edge is None and target._edge is None:
             return
         _move_retain(target, result._edge)
-        target._edge = result._edge
+        target._edge, target._hooks = result._edge, None
         target._tracked = target._tracked and result._edge is None
         changed = target
     else:
@@ -153,7 +163,7 @@ def rebase(target: Tensor, result: Tensor) -> None:
 
             remember(node)
         _move_retain(base, (node, 0))
-        base._edge, base._tracked = (node, 0), False
+        base._edge, base._tracked, base._hooks = (node, 0), False, None
         changed = base
     renew_views(changed)
 
@@ -176,11 +186,14 @@ def renew_views(base: Tensor) -> None:
             edge = edge_of(base)
             if edge is None:
                 view._edge = None
-                continue
-            special = view._view.in_function or view._view.multi_output
-            maker = Overridden(view, edge) if special else AsStridedBackward0(base, view, edge)
-            _move_retain(view, (maker, 0))
-            view._edge = (maker, 0)
+            elif view._view.ordinary:
+                maker = AsStridedBackward0(base, view, edge)
+                _move_retain(view, (maker, 0))
+                view._edge, view._hooks = (maker, 0), None
+            else:
+                override(
+                    view, _refusal(view).replace(CHANGED, "its base or another view of its base has been modified")
+                )
 
 
 class _RegionNode(Node):
@@ -210,26 +223,6 @@ class AsStridedBackward0(_RegionNode):
 
     def apply(self, gradient: Any, needed: tuple[bool, ...], *, recorded: bool) -> tuple:
         return (None if gradient is None else self.region.put(gradient),)
-
-
-class Overridden(Node):
-    """The history, after its base was changed in place, of a view that is a custom Function's output or one of several
-    views: the backward that was recorded for it no longer holds, and there is no other.
-    """
-
-    def __init__(self, view: Tensor, edge: Edge) -> None:
-        self.sequence_number = next_sequence_number()
-        self.edges = (edge,)
-        self.shape, self.dtype = view._array.shape, view._array.dtype
-        message = IN_FUNCTION if view._view.in_function else MULTI_OUTPUT
-        self.message = message.format(nr=view.output_nr, node=_maker(view, "a custom Function")).replace(
-            "is a view and is being modified", "is a view and its base or another view of its base has been modified"
-        )
-
-    def tensors(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
-        raise RuntimeError(self.message)
-
-    arrays = tensors
 
 
 class CopySlices(_RegionNode):

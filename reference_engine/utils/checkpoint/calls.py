@@ -16,10 +16,10 @@ from reference_engine.utils.checkpoint.settings import decided, overrides
 from reference_engine.utils.checkpoint.trace import traced
 
 UNSET = (
-    "torch.utils.checkpoint{which}: the use_reentrant parameter should be passed explicitly. In version 2.9 we will raise an "
-    "exception if use_reentrant is not passed. use_reentrant=False is recommended, but if you need to preserve the current "
-    "default behavior, you can pass use_reentrant=True. Refer to docs for more details on the differences between the two "
-    "variants."
+    "torch.utils.checkpoint{which}: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, "
+    "calling checkpoint without use_reentrant will raise an exception. use_reentrant=False is recommended, but if you need "
+    "to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for more details on the "
+    "differences between the two variants."
 )
 CHECKS: dict[str, Callable | None] = {"default": metadata_of, "none": None}
 
@@ -55,7 +55,7 @@ def _recorded(function: Callable, args: tuple, kwargs: dict[str, Any], context_f
               preserve_rng_state: bool, *, debug: bool, early_stop: bool) -> Any:  # fmt: skip
     """The non-reentrant variant."""
     if determinism_check not in CHECKS:
-        raise ValueError(f"determinism_check should be one of {list(CHECKS)} but got {determinism_check}")
+        raise ValueError(f"determinism_check should be one of {list(CHECKS)}, but got {determinism_check}")
     explained = None
     if debug:
         if context_fn is not noop_context_fn:
