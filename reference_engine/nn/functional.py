@@ -36,6 +36,7 @@ from reference_engine.ops.convolution import (
     conv1d,
     conv2d,
     conv3d,
+    conv_tbc,
     conv_transpose1d,
     conv_transpose2d,
     conv_transpose3d,
@@ -130,7 +131,7 @@ from reference_engine.ops.resampling import (
     upsample_bilinear,
     upsample_nearest,
 )
-from reference_engine.ops.shuffling import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from reference_engine.ops.shuffling import channel_shuffle, native_channel_shuffle, pixel_shuffle, pixel_unshuffle
 
 sigmoid, tanh, relu_ = (registry.functions[name] for name in ("sigmoid", "tanh", "relu_"))
 unordered.activations(globals())

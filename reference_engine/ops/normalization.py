@@ -150,7 +150,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     """
     shape = input._array.shape
     if training and 0 not in shape and input._array.size == shape[1 if len(shape) > 1 else 0]:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(shape)}")
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
     if training and eps <= 0:
         raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     options = batch_options(input, running_mean, running_var, weight, bias, training, momentum, eps)
@@ -266,8 +266,11 @@ def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | No
     dims = _last_dims(input, normalized_shape, weight, comma="")
     if input._array.dtype.kind not in "fc":
         raise NotImplementedError(f"\"rms_norm\" not implemented for '{dtypes.type_name(input.dtype)}'")
-    small = np.finfo(input._array.dtype).eps.item() if eps is None else eps
-    scaled = input * registry.functions["rsqrt"](mean_over(input * input, dims) + small)  # type: ignore[operator]
+    narrow = input.dtype.name in ("float16", "bfloat16")  # squares are taken in float32, whose eps it is
+    x = input.float() if narrow else input  # type: ignore[attr-defined]
+    small = np.finfo(x._array.dtype).eps.item() if eps is None else eps
+    scaled = x * registry.functions["rsqrt"](mean_over(x * x, dims) + small)
+    scaled = scaled.to(input.dtype) if narrow else scaled
     return scaled if weight is None else scaled * weight
 
 

@@ -84,4 +84,5 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     return dealt(input, groups=groups)
 
 
-registry.publish("native_channel_shuffle", channel_shuffle, method=False)
+native_channel_shuffle = channel_shuffle
+registry.publish("native_channel_shuffle", native_channel_shuffle, method=False)
