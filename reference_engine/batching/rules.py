@@ -209,10 +209,12 @@ def _with_batches(a: Tensor, b: Tensor, inputs: tuple, level: Level) -> tuple[Te
 
 
 def product_added(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
-    """c + a @ b."""
+    """beta * c + alpha * a @ b; with beta 0 c is not read."""
     c, a, b = inputs
+    beta, alpha = params.get("beta", 1), params.get("alpha", 1)
     product = registry.functions["matmul"](*(exposed(x, level) if is_batched_at(x, level) else x for x in (a, b)))
-    return aligned(c, level, 2) + product
+    product = product if alpha == 1 else product * alpha
+    return product if beta == 0 else aligned(c, level, 2) * beta + product
 
 
 def copied(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:

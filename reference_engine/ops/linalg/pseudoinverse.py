@@ -89,9 +89,15 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
     return wrap(np.asarray((sizes > np.asarray(limit)[..., None]).sum(-1), np.int64))
 
 
-def _counted_rank(x: np.ndarray, rcond: float | None) -> np.ndarray:
+def _ranked(x: np.ndarray, *, rcond: float | None) -> tuple:
+    """(rank, singular values)."""
     sizes = np.linalg.svd(x, compute_uv=False)
-    return np.asarray((sizes > _limit(x, sizes.max(-1, initial=0), None, rcond)[..., None]).sum(-1), np.int64)
+    return np.asarray((sizes > _limit(x, sizes.max(-1, initial=0), None, rcond)[..., None]).sum(-1), np.int64), sizes
+
+
+rank_op = general(
+    "linalg_lstsq_rank", _ranked, None, inputs=("x",), outputs=("rank", "sizes"), nondifferentiable=("rank", "sizes")
+)
 
 
 def _residuals(A: Tensor, B: Tensor, solution: Tensor) -> Tensor:
@@ -117,15 +123,14 @@ def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | Non
         raise RuntimeError(f"torch.linalg.lstsq: input.size(-2) should match other.size({'-1' if vector else '-2'})")
     implemented("linalg_lstsq_cpu", A)
     solution = product(pinv(A, rcond), right)
-    empty = wrap(np.zeros(0, A._array.real.dtype))
-    ranks = _counted_rank(A._array, rcond)
-    full = m > n and bool((ranks == n).all())
-    residuals = _residuals(A, right, solution) if full and driver != "gelsy" else empty
+    rank, sizes = rank_op(A, rcond=rcond)
+    empty = sizes.new_zeros(0)
+    full = driver != "gelsy" and m > n and bool((rank == n).all())
     return LeastSquares(
         solution.squeeze(-1) if vector else solution,
-        residuals,
-        wrap(ranks if driver != "gels" else np.zeros(0, np.int64)),
-        svdvals(A).detach() if driver in ("gelsd", "gelss") else empty,
+        _residuals(A, right, solution) if full else empty,
+        rank if driver != "gels" else rank.new_zeros(0),
+        sizes if driver in ("gelsd", "gelss") else empty,
     )
 
 

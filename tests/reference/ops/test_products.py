@@ -202,3 +202,14 @@ def test_the_factor_of_a_number_is_a_gradient_in_place():
     a = torch.tensor([1.0, 2.0], requires_grad=True)
     y = a.clone().addmv_(torch.eye(2), a, beta=3, alpha=2)
     assert torch.autograd.grad(y.sum(), a)[0].tolist() == [5.0, 5.0]
+
+
+def test_weights_hold_in_batches():
+    """vmap over addmm keeps beta and alpha; with beta 0 the input is not read."""
+    a, b = (torch.from_numpy(x) for x in arrays(4, (3, 2, 2), (3, 2, 2)))
+    for c in (torch.ones(3, 2, 2), torch.ones(3, 2)):
+        mapped = torch.func.vmap(lambda c, a, b: torch.addmm(c, a, b, beta=2, alpha=-3))(c.double(), a, b)
+        np.testing.assert_allclose(mapped.numpy(), 2 - 3 * (a @ b).numpy())
+    unread = torch.full((3, 2, 2), NAN, dtype=torch.float64)
+    mapped = torch.func.vmap(lambda c, a, b: torch.addmm(c, a, b, beta=0))(unread, a, b)
+    np.testing.assert_allclose(mapped.numpy(), (a @ b).numpy())
