@@ -25,6 +25,7 @@ COMMANDS = {
     "run": ("run", "run"),
     "list": ("look", "list_"),
     "show": ("look", "show"),
+    "operators": ("operators", "operators"),
     "coverage": ("coverage", "coverage"),
     "report": ("results", "report"),
     "compare": ("results", "compare"),

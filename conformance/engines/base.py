@@ -76,6 +76,10 @@ class Engine:
         """Parameters and buffers of a module by qualified name; None for what is no module."""
         raise NotImplementedError
 
+    def explain(self, result: Any) -> list[tuple[str, list[str]]]:
+        """(node, its derivative rules as text) of the operators that made `result`; empty where the engine tells none."""
+        return []
+
     def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:
         """A new leaf tensor with the elements of `array`."""
         raise NotImplementedError

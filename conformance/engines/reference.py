@@ -17,13 +17,26 @@ from .torch_like import TorchLike
 class ReferenceEngine(TorchLike):
     """The reference: sparse tensors are read as the dense ones that they stand for, and more modes are restored."""
 
+    def explain(self, result: Any) -> list[tuple[str, list[str]]]:
+        from reference_engine.ops.explained import rules_behind
+
+        results = result if isinstance(result, tuple | list) else (result,)
+        found = [pair for r in results if self.is_tensor(r) for pair in rules_behind(r)]
+        return list(dict(found).items())
+
     def find_modes(self) -> tuple[Mode, ...]:
         from reference_engine.state import state
 
         def switch(name: str, default: Any) -> Mode:
-            return Mode(lambda: getattr(state, name), lambda value: setattr(state, name, value), default)
+            def put(value: Any) -> None:
+                setattr(state, name, value)
+                state.refresh()
 
-        return (*super().find_modes(), switch("grad_layouts_enforced", True), switch("autocast", None))
+            return Mode(lambda: getattr(state, name), put, default)
+
+        own = {"grad_layouts_enforced": True, "autocast": None, "forward_grad_enabled": True, "dual_levels": (),
+               "vmap_levels": (), "transforms": 0}  # fmt: skip
+        return (*super().find_modes(), *(switch(name, default) for name, default in own.items()))
 
     def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:
         if array.dtype.name != dtype:

@@ -72,7 +72,7 @@ def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings
     ours = len(variables)
     try:
         if case.given:
-            variables.update(_given(case, engine))
+            variables.update(given_data(case, engine))
         _call(case, recorder, variables, outcome)
         outcome.random = engine.restore(defaults)
         if defaults.generator is None:  # not shown by the engine: the text has to tell
@@ -111,7 +111,7 @@ def _parameters(case: Case, engine: Engine) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _given(case: Case, engine: Engine) -> dict[str, Any]:
+def given_data(case: Case, engine: Engine) -> dict[str, Any]:
     """The case's drawn data, bit for bit the same for every engine, as leaves of this one."""
     return {given.name: engine.make(draw(given), given.dtype, given.requires_grad) for given in case.given}
 

@@ -1,0 +1,44 @@
+"""`operators`: what the tables say, with the reference's rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from conformance.cli import cli
+
+
+def shown(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, ["operators", *arguments])
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("operator", "texts"),
+    [
+        (
+            "ops.elementwise_unary/exp",
+            ["e to the power of each element.", "rule of ExpBackward0: `d/dx = y`", "checks: value, vjp"],
+        ),
+        ("ops.elementwise_unary/abs", ["at a kink or pole, at-zero", "rule of AbsBackward0"]),
+        ("ops.matmul/mm", ["gradient of a = product(g, mT(b)); gradient of b = product(mT(a), g)"]),
+        ("ops.joining/cat", ["rule of CatBackward0"]),
+    ],
+)
+def test_an_operator_is_described(operator: str, texts: list[str]) -> None:
+    """Its claim, the rules of what it is made of, its samples, and what holds at kinks."""
+    output = shown(operator)
+    for text in texts:
+        assert text in output
+
+
+def test_pages_are_written(tmp_path: Path) -> None:
+    """One Markdown page for each family, an operator a heading."""
+    output = shown("ops.cumulative", "--markdown", str(tmp_path))
+    assert "operators in" in output
+    page = (tmp_path / "cumulative.md").read_text(encoding="utf-8")
+    assert "## cumsum" in page
+    assert "rule of CumsumBackward0" in page
