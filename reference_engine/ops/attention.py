@@ -79,6 +79,9 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     if enable_gqa:
         key, value = _same_heads(query, key), _same_heads(query, value)
     factor = 1 / math.sqrt(query._array.shape[-1]) if scale is None else scale
+    narrow = query.dtype if query.dtype.name in ("float16", "bfloat16") else None
+    if narrow is not None:  # half-precision numbers are added up in float32
+        query, key, value = query.float(), key.float(), value.float()
     scores = f["matmul"](query, key.transpose(-2, -1)) * factor
     rows, columns = scores._array.shape[-2:]
     if is_causal:
@@ -87,7 +90,8 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
         scores = scores.masked_fill(attn_mask.logical_not(), -math.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return f["matmul"](dropout(_softmax_or_nothing(scores), dropout_p), value)
+    result = f["matmul"](dropout(_softmax_or_nothing(scores), dropout_p), value)
+    return result if narrow is None else result.to(narrow)
 
 
 registry.publish("scaled_dot_product_attention", scaled_dot_product_attention, method=False)
