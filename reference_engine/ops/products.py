@@ -192,7 +192,8 @@ def cov(
                            f"{dtypes.type_name(fweights.dtype)} dtype")  # fmt: skip
     x = input if input._array.ndim == 2 else input.reshape(1, -1)
     x = x if x.dtype.category >= dtypes.FLOATING else x.to(dtypes.get_default_dtype())
-    given = [w.to(x.dtype.to_real()) for w in (fweights, aweights) if w is not None]
+    counts = None if fweights is None else fweights.to(x.dtype.to_real())
+    given = [w for w in (counts, aweights) if w is not None]
     if not given:
         centred, left = x - x.mean(1, True), max(x._array.shape[1] - correction, 0)
         return (product(centred, conjugated(mT(centred))) / float(left)).squeeze()
