@@ -106,14 +106,14 @@ def bag(e, w, **options):
 def test_bags(mode, options):
     """Sum, mean or maximum of each bag, an empty one too."""
     function = lambda e, w: bag(e, w, mode=mode, **options) ** 2
-    slopes_are_those_of_differences(function, arrays(3, (4, 2)), second=False)
+    slopes_are_those_of_differences(function, arrays(3, (4, 2)), second=False, forward=False)
     same_as_torch(function, arrays(4, (4, 2)), order=1)
 
 
 def test_weighted_bags():
     """Each sample has a weight, which is learned too."""
     function = lambda e, w, p: bag(e, w, mode="sum", per_sample_weights=p) ** 2
-    slopes_are_those_of_differences(function, arrays(5, (3, 2), (5,)), second=False)
+    slopes_are_those_of_differences(function, arrays(5, (3, 2), (5,)), second=False, forward=False)
     same_as_torch(function, arrays(6, (3, 2), (5,)), order=1)
 
 
