@@ -217,6 +217,10 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order:
     """Finite differences of samples along each dimension. Source: torch.gradient."""
     n = input._array.ndim
     dims = tuple(range(n)) if dim is None else tuple(axis(d, n) for d in ((dim,) if isinstance(dim, int) else dim))
+    if len(set(dims)) < len(dims):
+        raise RuntimeError(
+            f"dim {next(d for d in dims if dims.count(d) > 1)} appears multiple times in the list of dims"
+        )
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     if any(input._array.shape[d] < edge_order + 1 for d in dims):

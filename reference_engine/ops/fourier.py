@@ -18,7 +18,7 @@ from reference_engine import dtypes
 from reference_engine.ops import complex as complex_ops
 from reference_engine.ops.kinds import linear
 from reference_engine.ops.positions import _key, narrow_to, place
-from reference_engine.ops.shapes import axis
+from reference_engine.ops.shapes import own_axis
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -114,9 +114,7 @@ def scale_of(norm: str | None, count: int, *, inverse: bool) -> float:
 
 def line(x: Tensor, n: int | None, dim: int) -> tuple[int, int | None]:
     """The dimension of a transform along one, and its length where it is given."""
-    if not x._array.ndim:
-        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    d = axis(dim, x._array.ndim)
+    d = own_axis(dim, x._array.ndim)
     if n is not None and n < 1:
         raise RuntimeError(f"Invalid number of data points ({n}) specified")
     return d, n
@@ -127,7 +125,7 @@ def several(x: Tensor, s: Any, dim: Any) -> tuple[tuple[int, ...], list[int]]:
     n = x._array.ndim
     if dim is not None:
         given = (dim,) if isinstance(dim, int) else tuple(dim)
-        dims = tuple(axis(d, n) for d in given)
+        dims = tuple(own_axis(d, n) for d in given)
         if len(set(dims)) != len(dims):
             raise RuntimeError("FFT dims must be unique")
         if s is not None and len(s) != len(dims):

@@ -35,11 +35,19 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 
 
 @both
-def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """A range along a dimension. Source: torch.narrow."""
+    if input._array.ndim == 0:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if isinstance(start, Tensor) and (start._array.ndim or start._array.dtype.kind not in "iu"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
     d = axis(dim, input._array.ndim)
-    size = input._array.shape[d]
-    start = int(start) % size if start < 0 else int(start)
+    size, start = input._array.shape[d], int(start)
+    if not -size <= start <= size:
+        raise IndexError(f"start out of range (expected to be in range of [-{size}, {size}], but got {start})")
+    start = start + size if start < 0 else start
     if start + length > size:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
     return narrow_to(input, d, start, length)

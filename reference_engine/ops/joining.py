@@ -70,6 +70,8 @@ def _check_cat(parts: list[Tensor], dim: int) -> int:
 @function
 def cat(tensors: Any, dim: int = 0, *, out: Tensor | None = None) -> Tensor:
     """Joined along an existing dimension. Source: torch.cat."""
+    if isinstance(tensors, Tensor):
+        raise TypeError("cat(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
     if not len(tensors):
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     parts = _common(tensors)

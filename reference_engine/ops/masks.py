@@ -33,6 +33,9 @@ def _scalar_type(x: Tensor) -> str:
 
 def value_of(value: Any, like: Tensor, name: str) -> Tensor:
     """What is filled in, as a 0-d tensor."""
+    if not like.is_complex() and (value.is_complex() if isinstance(value, Tensor) else isinstance(value, complex)):
+        kind = {"int64": "int64_t", "int32": "int"}.get(like.dtype.name, _scalar_type(like))
+        raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
     if not isinstance(value, Tensor):
         return wrap(np.asarray(dtypes.plain_number(value, like.dtype), like._array.dtype))
     if value._array.ndim:

@@ -61,8 +61,17 @@ def _along(x: np.ndarray, dim: int, index: Tensor, name: str, role: str) -> tupl
         raise RuntimeError(f"Index tensor must have the same number of dimensions as {role} tensor")
     if not where.size:
         return (), where
+    if role == "input":
+        _no_larger(where.shape, x.shape, dim)
     _inside(where, x.shape[dim], dim)
     return key_along(dim, where), where
+
+
+def _no_larger(shape: tuple[int, ...], limits: tuple[int, ...], dim: int) -> None:
+    for k, (n, m) in enumerate(zip(shape, limits, strict=True)):
+        if k != dim and n > m:
+            raise RuntimeError(f"Size does not match at dimension {k} expected index {list(shape)} to be no larger than self "
+                               f"{list(limits)} apart from dimension {dim}")  # fmt: skip
 
 
 # --- gather ------------------------------------------------------------------------------------------------------
@@ -94,12 +103,6 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     key, where = _along(x._array, d, index, "gather", "input")
     if not where.size:
         return index_copy_out(x.reshape(-1), key=(np.zeros(index._array.shape, np.int64),))
-    shape = x._array.shape
-    if any(n > m for k, (n, m) in enumerate(zip(where.shape, shape, strict=True)) if k != d):
-        at = next(k for k in range(len(shape)) if k != d and where.shape[k] > shape[k])
-        raise RuntimeError(f"Size does not match at dimension {at} "
-                           f"expected index {list(where.shape)} to be no larger than self {list(shape)} apart from dimension "
-                           f"{d}")  # fmt: skip
     result = (gather_sparsely if sparse_grad else gather_key)(x, key=key)
     return as_it_was(result, index)
 
@@ -181,6 +184,8 @@ def scatter_key(input: Tensor, dim: int, index: Tensor, src: Any, name: str) -> 
     """input, src, the key of the places, and the shape of what is written; RuntimeError where they do not fit."""
     d = axis(dim, input._array.ndim)
     x = as_vector(input)
+    if isinstance(src, Tensor) and index._array.size and as_vector(src)._array.ndim != max(index._array.ndim, 1):
+        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
     key, where = _along(x._array, d, index, name, "self")
     if not isinstance(src, Tensor):
         return x, wrap(np.full(where.shape, src, x._array.dtype)), key, where.shape
@@ -263,6 +268,10 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     if as_vector(source)._array.shape[d] != len(where):
         raise RuntimeError(f"index_add_(): Number of indices ({len(where)}) should be equal to source.size(dim): "
                            f"({as_vector(source)._array.shape[d]}), for dim: {d}")  # fmt: skip
+    rest = [(*v._array.shape[:d], *v._array.shape[d + 1 :]) for v in (as_vector(input), as_vector(source))]
+    if rest[0] != rest[1]:
+        raise RuntimeError("source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape "
+                           f"= {list(input.shape)} source.shape = {list(source.shape)}")  # fmt: skip
     return _slices(input, source * alpha if alpha != 1 else source, d, where, True)
 
 

@@ -152,8 +152,7 @@ def _linear_source(g: Any, places: np.ndarray, reduce: str, include_self: bool) 
 
 # fmt: off
 scatter_sums     = general("scatter_reduce", _forward, _linear_self, _linear_source, linear=True, **_options)
-scatter_extremes = general("scatter_reduce", _forward, _rule_self, _rule_source, **_options)
-scatter_products = general("scatter_reduce", _forward, _rule_self, _rule_source, forward_mode=False, **_options)
+scatter_rest     = general("scatter_reduce", _forward, _rule_self, _rule_source, **_options)
 index_sums       = general("index_reduce", _forward, _linear_self, _linear_source, forward_mode=False, **_options)
 index_rest       = general("index_reduce", _forward, _rule_self, _rule_source, forward_mode=False, **_options)
 # fmt: on
@@ -173,7 +172,7 @@ def scatter_reduce(
     x, source, key, used = scatter_key(input, dim, index, src, "scatter")
     if 0 in used:
         return input.clone()
-    op = scatter_sums if reduce in ("sum", "mean") else scatter_products if reduce == "prod" else scatter_extremes
+    op = scatter_sums if reduce in ("sum", "mean") else scatter_rest
     result = op(x, source, places=_places(x._array.shape, key), reduce=reduce, include_self=include_self)
     return as_it_was(result, input)
 

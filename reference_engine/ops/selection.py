@@ -31,6 +31,10 @@ class Extremes(tuple):
 @both
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Extremes:
     """Both extremes; ties share the gradient evenly. Source: torch.aminmax."""
+    if dim is None and not input._array.size:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
     dims = () if dim is None else dim
     return Extremes((amin(input, dims, keepdim), amax(input, dims, keepdim)))
 

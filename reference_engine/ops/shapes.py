@@ -34,6 +34,13 @@ def axis(dim: int, ndim: int) -> int:
     return dim % limit
 
 
+def own_axis(dim: int, ndim: int) -> int:
+    """axis, of a tensor that needs to have dimensions."""
+    if not ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return axis(dim, ndim)
+
+
 def mismatch(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
     """The error for shapes that do not broadcast; it names the last dimension that stands in the way."""
     for i in range(1, min(len(a), len(b)) + 1):
@@ -45,6 +52,11 @@ def mismatch(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
 
 def infer_size(sizes: tuple[int, ...], count: int) -> tuple[int, ...]:
     """Replaces a -1 by what makes the product `count`."""
+    if sizes.count(-1) > 1:
+        raise RuntimeError("only one dimension can be inferred")
+    if -1 in sizes and 0 in sizes and not count:
+        raise RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(sizes)} because the unspecified dimension size "
+                           "-1 can be any value and is ambiguous")  # fmt: skip
     known = 1
     for s in sizes:
         known *= s if s != -1 else 1
@@ -323,7 +335,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         return roll_dims(input, shifts=shifts, dims=None)
     if input._array.size and len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
-    return roll_dims(input, shifts=shifts, dims=tuple(axis(d, input._array.ndim) for d in dims))
+    return roll_dims(input, shifts=shifts, dims=tuple(own_axis(d, input._array.ndim) for d in dims))
 
 
 @method

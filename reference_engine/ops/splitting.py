@@ -10,7 +10,7 @@ from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
 from reference_engine.ops.positions import _key, narrow_to, place
 from reference_engine.ops.registry import both
-from reference_engine.ops.shapes import axis
+from reference_engine.ops.shapes import axis, own_axis
 from reference_engine.tensor import Tensor
 
 
@@ -52,7 +52,7 @@ unsafe      = general("unsafe_split",     _ranges, _ranges_transpose, inputs=("x
 @both
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """A view for each index along a dimension. Source: torch.unbind."""
-    return _as_tuple(unbind_dim(input, dim=axis(dim, input._array.ndim)))
+    return _as_tuple(unbind_dim(input, dim=own_axis(dim, input._array.ndim)))
 
 
 def _equal_bounds(tensor: Tensor, step: int, dim: int) -> tuple[tuple[int, int], ...]:
@@ -134,7 +134,9 @@ def _along(name: str, ndim: int, dim_of: Any) -> None:
                                f"{input._array.ndim} dimensions!")  # fmt: skip
         dim = dim_of(input._array.ndim)
         size = input._array.shape[dim]
-        if isinstance(indices_or_sections, int) and size % indices_or_sections:
+        if isinstance(indices_or_sections, str):
+            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, str)")
+        if isinstance(indices_or_sections, int) and (not indices_or_sections or size % indices_or_sections):
             raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
                                f"{size} is not divisible by the split_size {indices_or_sections}!")  # fmt: skip
         return tensor_split(input, indices_or_sections, dim)

@@ -86,6 +86,12 @@ REFUSED = {
     "meshgrid of matrices": lambda e, m: e.meshgrid(m, m, indexing="ij"),
     "combinations of a matrix": lambda e, m: e.combinations(m),
     "repeat_interleave": lambda e, m: m.repeat_interleave(e.tensor([1, 2, 3]), dim=0), "mT of a vector": lambda e, m: m[0].mT,
+    "reshape to two unknown": lambda e, m: m.reshape(-1, -1),
+    "reshape nothing to unknown": lambda e, m: m[:0].reshape(0, -1),
+    "roll a number": lambda e, m: e.roll(m[0, 0], 1, 0),
+    "unbind a number": lambda e, m: m[0, 0].unbind(),
+    "hsplit into none": lambda e, m: e.hsplit(m, 0),
+    "cat a tensor": lambda e, m: e.cat(m),
     "flip twice": lambda e, m: e.flip(m, (0, 0)), "sum_to_size": lambda e, m: m.sum_to_size(2, 2),
 }
 # fmt: on
