@@ -10,7 +10,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import complex as complexes
-from reference_engine.ops import elementwise, matmul, moments, reductions, registry, unordered
+from reference_engine.ops import cumulative, elementwise, matmul, reductions, registry, unordered
 from reference_engine.ops.kinds import Operator, _array_at
 from reference_engine.ops.linalg import solving, spectral
 from reference_engine.ops.rules import Rule
@@ -75,13 +75,15 @@ def dot_does_not_conjugate(p: Patch) -> None:
 @fault("complex")
 def vdot_is_dot(p: Patch) -> None:
     """vdot conjugates nothing."""
-    p.function(complexes.vdot, lambda input, other: registry.functions["dot"](input, other))
+    p.function(registry.functions["vdot"], lambda input, other: registry.functions["dot"](input, other))
 
 
 @fault("complex")
 def vdot_conjugates_the_second(p: Patch) -> None:
     """vdot conjugates its second argument instead of its first."""
-    p.function(complexes.vdot, lambda input, other: registry.functions["dot"](input, complexes.conjugated(other)))
+    p.function(
+        registry.functions["vdot"], lambda input, other: registry.functions["dot"](input, complexes.conjugated(other))
+    )
 
 
 @fault("complex")
@@ -229,16 +231,21 @@ def prod_divides_without_conjugate(p: Patch) -> None:
 @fault("complex")
 def cumprod_does_not_conjugate(p: Patch) -> None:
     """The gradient of cumprod is a sum of products of the others, without their conjugates."""
-    p.set(reductions.cumprod_dim, "holomorphic", False)
+    p.set(cumulative.cumprod_dim, "holomorphic", False)
 
 
 @fault("complex")
 def var_squares_without_modulus(p: Patch) -> None:
     """var of complex numbers averages the squares of the deviations instead of their squared moduli."""
-    from reference_engine.ops.reductions import var
+    original = registry.functions["var"]
 
-    p.function(registry.functions["var"], var)
-    p.function(moments._complex_var, lambda input, dim, **options: var(input, dim, **options))
+    def squares(input: Tensor, *args: Any, **options: Any) -> Tensor:
+        if not input.is_complex():
+            return original(input, *args, **options)
+        centred = input - input.mean()
+        return (centred * centred).sum() / (input.numel() - 1)
+
+    p.function(original, squares)
 
 
 @fault("complex")

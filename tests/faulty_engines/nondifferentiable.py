@@ -98,7 +98,9 @@ def hypot_is_nan_at_the_origin(p: Patch) -> None:
 def norm_is_nan_at_zero(p: Patch) -> None:
     """The 2-norm divides by itself, at the zero vector too."""
 
+    original = norms.constant_like
     p.set(norms, "masked", lambda g, mask: g)
+    p.set(norms, "constant_like", lambda values, like: like * 0 if values.dtype == bool else original(values, like))
 
 
 @fault("nondifferentiable")
