@@ -7,6 +7,7 @@ in place, and over tensors where the step itself is to be differentiated (`diffe
 from __future__ import annotations
 
 import functools
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -21,6 +22,11 @@ from reference_engine.nn.modules.registered import type_name
 from reference_engine.state import state as modes
 from reference_engine.tape.node import RemovableHandle
 from reference_engine.tensor import Tensor, wrap
+
+DUPLICATE = (
+    "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; see "
+    "github.com/pytorch/pytorch/issues/40967 for more information"
+)
 
 
 class _Required:
@@ -52,6 +58,10 @@ class Optimizer:
         if isinstance(params, Tensor):
             raise TypeError("params argument given to the optimizer should be an iterable of Tensors or dicts, but got "
                             + type_name(params))  # fmt: skip
+        if defaults.get("fused") and defaults.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if defaults.get("fused") and defaults.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
         self.defaults = defaults
         self.state: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[dict[str, Any]] = []
@@ -87,6 +97,8 @@ class Optimizer:
             params = [p[1] for p in params]
         for parameter in params:
             self._check_parameter(parameter)
+        if len({id(p) for p in params}) < len(params):
+            warnings.warn(DUPLICATE, UserWarning, stacklevel=3)
         param_group["params"] = params
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
