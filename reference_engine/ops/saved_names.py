@@ -9,8 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from reference_engine.ops.shown_parameters import shown
 from reference_engine.tape.handle import SavedTensor, number_tensor
 from reference_engine.tape.saved import NUMBERS
 
@@ -37,7 +36,7 @@ def names(node: OpNode) -> list[str]:
     return [
         *(RAW + name for name in tensors),
         *(SAVED + name for name in tensors),
-        *(SAVED + name for name, value in node.params.items() if not isinstance(value, np.ndarray)),
+        *(SAVED + name for name in shown(node)),
     ]
 
 
@@ -51,6 +50,10 @@ def attribute(node: OpNode, name: str) -> Tensor | SavedTensor | Any:
         if wanted in tensors:
             value = node.tensor_at(tensors[wanted])
             return number_tensor(value) if isinstance(value, NUMBERS) else value
-        if wanted in node.params and not isinstance(node.params[wanted], np.ndarray):
-            return node.params[wanted]
+        read = shown(node).get(wanted)
+        if read is not None:
+            try:
+                return read(node)
+            except (KeyError, IndexError, TypeError, StopIteration):
+                pass  # a node of this name that was recorded another way
     raise AttributeError(f"'{type(node).__name__}' object has no attribute '{name}'")
