@@ -55,8 +55,8 @@ def push(node: FunctionNode, args: tuple, results: Any, dirty: tuple[Tensor, ...
             returned = node.function.jvp(node.context, *given)
         returned = returned if isinstance(returned, tuple) else (returned,)
         if len(returned) != len(outs):
-            raise RuntimeError(f"{node.name()}'s jvp returned an invalid number of forward gradients (expected {len(outs)} "
-                               f"but got {len(returned)})")  # fmt: skip
+            raise RuntimeError(f"Function's jvp returned an invalid number of forward gradients (expected {len(outs)} but "
+                               f"got {len(returned)})")  # fmt: skip
         for nr, tangent in enumerate(returned):
             if tangent is not None and not isinstance(tangent, Tensor):
                 raise RuntimeError(f"expected Variable or None (got {type(tangent).__name__}) for grad output {nr}.")
@@ -96,7 +96,7 @@ def _calling(node: FunctionNode, level: Level) -> Iterator[None]:
 
 def _put(out: Tensor, tangent: Tensor | None, level: Level, args: tuple, given: list, *, changed: bool) -> None:
     """One result's tangent, checked."""
-    if tangent is None:
+    if tangent is None or tangent._array.dtype.kind not in "fc":
         raise RuntimeError(NO_TANGENT)
     if changed:
         own = next((t for arg, t in zip(args, given, strict=True) if arg is out), None)

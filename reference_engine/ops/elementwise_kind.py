@@ -322,7 +322,7 @@ def _into(result: Any, out: Tensor | None, name: str = "") -> Any:
     if out is None:
         return result
     if state.dual_levels or state.vmap_levels:
-        refuse_out(result)
+        refuse_out(result, name=f"{name.strip('_')}_out")
     if state.grad_enabled and (out.requires_grad or result.requires_grad):
         raise RuntimeError(f"{name.strip('_') + '(): ' if name else ''}functions with out=... arguments don't support automatic differentiation, "
                            "but one of the arguments requires grad.")  # fmt: skip

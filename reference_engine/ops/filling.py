@@ -27,7 +27,6 @@ def _copied(x: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 copy_from = general("copy", _copied, lambda g: nil(g), lambda g: g,
                      inputs=("x", "v"), node="CopyBackwards", saved_names=("self", "src"))  # fmt: skip
-copy_from.node.name = lambda node: "torch::autograd::CopyBackwards"  # type: ignore[attr-defined]
 
 
 def _fills(number: int) -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ dimensions and the cast to the input's dtype, which the backward pass does on th
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -352,8 +353,9 @@ def positional(forward: Callable) -> tuple[str, ...]:
 
 
 def camel(name: str) -> str:
-    """torch's node name stem: "log_softmax" -> "LogSoftmax"."""
-    return "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
+    """torch's node name stem: "log_softmax" -> "LogSoftmax", "log1p" -> "Log1P"."""
+    stem = "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
+    return re.sub(r"(?<=\d)[a-z]", lambda letter: letter[0].upper(), stem)
 
 
 def general(name: str, forward: Callable, *rules: Callable | None, **options: Any) -> Operator:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reference_engine.tensor import Tensor
 
 next_sequence_number = count().__next__
+WRITTEN = frozenset({"CopyBackwards", "NotImplemented"})  # nodes that torch has by hand: their names have a namespace
 LAST = 1 << 62  # an accumulator's: it runs as soon as its gradient is complete
 
 # Roles of nodes: any kind; one output and `saved` is to be dropped as it is; one output and nothing to drop; the end
@@ -126,7 +127,8 @@ class Node:
 
     def name(self) -> str:
         """The node's name, for example "MulBackward0"."""
-        return type(self).__name__
+        name = type(self).__name__
+        return f"torch::autograd::{name}" if name in WRITTEN else name
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:

@@ -100,6 +100,9 @@ def _same_view(view: Tensor, of: Tensor) -> Tensor:
 
     base = view._base
     assert base is not None
+    # Parts of complex numbers as real ones, and back: the tangent is read the same way first.
+    if (view._array.dtype.kind == "c") != (of._array.dtype.kind == "c"):
+        of = functions["view_as_complex" if view._array.dtype.kind == "c" else "view_as_real"](of)
     step = view._array.itemsize
     offset = (view._array.ctypes.data - base._array.ctypes.data) // step + of.storage_offset()
     strides = [stride // step for stride in view._array.strides]

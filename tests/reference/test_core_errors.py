@@ -133,3 +133,40 @@ def test_an_edge_has_only_the_outputs_of_its_node() -> None:
     with pytest.raises(IndexError):
         torch.autograd.grad(graph.GradientEdge(node, 1), x, torch.ones(2))
     assert torch.autograd.grad(graph.GradientEdge(node, 0), x, torch.ones(2))[0].tolist() == [2.0, 2.0]
+
+
+def test_names_of_nodes_of_operators_with_digits() -> None:
+    """torch writes the letter behind a digit large; what has no derivative is named by that."""
+    x = torch.ones(2, requires_grad=True)
+    assert x.log1p().grad_fn.name() == "Log1PBackward0"
+    assert x.expm1().grad_fn.name() == "Expm1Backward0"
+    assert (x // 2).grad_fn.name() == "torch::autograd::NotImplemented"
+
+
+def test_parts_of_a_complex_tensor_share_its_tangent() -> None:
+    """Writing a dual number into the real part gives the whole a tangent there."""
+    forward_ad = torch.autograd.forward_ad
+    with forward_ad.dual_level():
+        z = torch.tensor([1 + 2j, 3 - 1j])
+        z.real.copy_(forward_ad.make_dual(torch.tensor([5.0, 6.0]), torch.tensor([1.0, 2.0])))
+        assert forward_ad.unpack_dual(z).tangent.tolist() == [1, 2]
+        z.imag[0] = 7.0
+        z.imag.mul_(forward_ad.make_dual(torch.tensor(1.0), torch.tensor(3.0)))
+        assert forward_ad.unpack_dual(z).tangent.tolist() == [1 + 21j, 2 - 3j]
+
+
+def test_a_jvp_gives_differentiable_tangents() -> None:
+    """Integers are none, and one is due per output."""
+
+    def function(jvp: Any) -> Any:
+        members = {"forward": staticmethod(lambda ctx, x: x * 2), "jvp": staticmethod(jvp)}
+        return type("Double", (torch.autograd.Function,), members).apply
+
+    forward_ad = torch.autograd.forward_ad
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        assert forward_ad.unpack_dual(function(lambda ctx, t: t * 2)(dual)).tangent.tolist() == [2.0, 2.0]
+        with pytest.raises(RuntimeError, match="floating point or complex"):
+            function(lambda ctx, t: t.long())(dual)
+        with pytest.raises(RuntimeError, match="Function's jvp returned an invalid number of forward gradients"):
+            function(lambda ctx, t: (t, t))(dual)
