@@ -231,12 +231,13 @@ def test_scripts_run_on_plain_torch() -> None:
 
 
 @pytest.mark.slow
-def test_every_script_holds_on_plain_torch() -> None:
-    """The standalone script of every case of every table."""
+def test_scripts_of_every_operator_hold_on_plain_torch() -> None:
+    """The standalone script of the first sample of every operator that has a check."""
     pytest.importorskip("torch")
     engine, failed = load_engine("torch"), []
     before = engine.capture()
-    for case in CASES:
+    first = {(case.chapter, case.id.partition("[")[0], case.id.rpartition(",")[2]): case for case in reversed(CASES)}
+    for case in first.values():
         if case.torch_departs is None:
             with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
