@@ -81,10 +81,11 @@ def _bce_x(g: Any, x: Any, t: Any, reduction: str) -> Any:
 
 
 def _bce_t(g: Any, x: Any, reduction: str) -> Any:
-    log, log1p = (
-        (registry.functions["log"], registry.functions["log1p"]) if isinstance(x, Tensor) else (np.log, np.log1p)
-    )
-    return seed(g, reduction, x) * (log1p(-x) - log(x))
+    """The difference of both logarithms, clamped as the loss clamps them: it is linear in the target."""
+    if isinstance(x, Tensor):
+        f = registry.functions
+        return seed(g, reduction, x) * (f["log1p"](-x).clamp(min=-100) - f["log"](x).clamp(min=-100))
+    return seed(g, reduction, x) * (np.maximum(np.log1p(-x), -100) - np.maximum(np.log(x), -100))
 
 
 bce_op = general("binary_cross_entropy", _bce_forward, _bce_x, _bce_t, saved_names=("self", "target"))

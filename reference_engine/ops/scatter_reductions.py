@@ -6,8 +6,7 @@ place's reduction; without it, it stays only where no source element arrives. Wi
     sum     g to each                          prod       g times the product of the others, exact with zeros
     mean    g / n to each                      amax, amin g shared evenly by those that are equal to the result
 
-An element of the input that does not take part is documented to get gradient 0; equal to the extreme it still counts
-among those that share, as on torch. Source: torch.Tensor.scatter_reduce_, torch.Tensor.index_reduce_.
+An element of the input that does not take part gets gradient 0, and no share of an extreme. Source: torch.Tensor.scatter_reduce_, torch.Tensor.index_reduce_.
 """
 
 from __future__ import annotations
@@ -82,9 +81,9 @@ def _over_counts(g: Any, places: np.ndarray, include_self: bool) -> Any:
     return g / _constant(counts, g)
 
 
-def _ties(g: Any, x: Any, v: Any, y: Any, places: np.ndarray) -> tuple:
+def _ties(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, include_self: bool) -> tuple:
     """g over the number of elements equal to the extreme, and which these are in the input and in the source."""
-    mine = _array(x) == _array(y)
+    mine = (_array(x) == _array(y)) & _takes_part(g.shape, places, include_self)
     at_places = _array(y).reshape(-1)[places]
     if at_places.shape != v.shape:
         raise mismatch(at_places.shape, v.shape)
@@ -122,8 +121,8 @@ def _rule_self(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, reduce: str, 
         first = take_positions(others, positions=np.arange(part.size) * width)
         return masked(g * reshape_to(first, part.shape), part)
     if reduce in ("amax", "amin"):
-        share, mine, _ = _ties(g, x, v, y, places)
-        return masked(share, mine & part)
+        share, mine, _ = _ties(g, x, v, y, places, include_self)
+        return masked(share, mine)
     share = _over_counts(g, places, include_self) if reduce == "mean" else g
     return share if part.all() else masked(share, part)
 
@@ -133,7 +132,7 @@ def _rule_source(g: Any, x: Any, v: Any, y: Any, places: np.ndarray, reduce: str
         others, cells, _ = _others(x, v, places, include_self)
         return take_positions(g, positions=places) * take_positions(others, positions=cells)
     if reduce in ("amax", "amin"):
-        share, _, theirs = _ties(g, x, v, y, places)
+        share, _, theirs = _ties(g, x, v, y, places, include_self)
         return masked(take_positions(share, positions=places), theirs)
     return take_positions(_over_counts(g, places, include_self) if reduce == "mean" else g, positions=places)
 

@@ -63,16 +63,18 @@ class Points:
         taps = []
         with np.errstate(invalid="ignore", over="ignore"):
             for d, count in enumerate(size):
-                given = grid[..., len(size) - 1 - d]
+                written = grid[..., len(size) - 1 - d]
+                unknown = np.isnan(written)
+                given = np.where(unknown, grid.dtype.type(-1), written)  # documented: nan reads as -1
                 a = grid.dtype.type((count - 1) / 2 if align else count / 2)
-                at, slope, shift = a * given + (a if align else a - grid.dtype.type(0.5)), a, None
+                at, slope = a * given + (a if align else a - grid.dtype.type(0.5)), a
                 if border != "zeros" and mode != "bicubic":
                     at, slope = _folded(at, count, border, align)
                     slope = slope * a
-                    shift = at - slope * np.where(slope == 0, 0, given)
+                slope = np.where(unknown, 0, slope).astype(grid.dtype)
                 below = np.rint(at) if mode == "nearest" else np.floor(at)
-                self.slope.append(np.asarray(slope))
-                self.shift.append(np.asarray(at - slope * given if shift is None else shift))
+                self.slope.append(slope)
+                self.shift.append(np.asarray(at - slope * np.where(slope == 0, 0, given)))
                 self.below.append(below)
                 taps.append([_held(below + o, count, border, align) for o in self.offsets])
         self.positions = self._positions(taps, size)

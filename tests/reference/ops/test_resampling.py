@@ -88,8 +88,21 @@ def test_grid_sample_in_three_dimensions(mode, border):
     same_as_torch(function, arrays(9, (1, 2, 2, 3, 2), (1, 1, 2, 2, 3)), order=1)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
-@pytest.mark.parametrize("border", ["border", "zeros"])
+@pytest.mark.parametrize("border", ["border", "zeros", "reflection"])
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+def test_grid_sample_reads_nan_as_minus_one(mode, border):
+    """A coordinate that is nan is -1, as documented, and has gradient 0; torch does so with two kinds of borders."""
+    x = T.arange(1.0, 5.0).reshape(1, 1, 2, 2)
+    grid = T.tensor([[[[float("nan"), -1.0], [-1.0, float("nan")], [float("nan"), 1.0]]]], requires_grad=True)
+    y = T.nn.functional.grid_sample(x, grid, mode=mode, padding_mode=border, align_corners=True)
+    assert y.tolist() == [[[[1.0, 1.0, 3.0]]]]
+    y.sum().backward()
+    assert [grid.grad[0, 0, 0, 0], grid.grad[0, 0, 1, 1], grid.grad[0, 0, 2, 0]] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("value", "border"), [
+    (float("nan"), "border"), *((v, b) for v in (float("inf"), -float("inf"), 1e30) for b in ("border", "zeros")),
+])  # fmt: skip
 def test_grid_sample_at_no_place(value, border):
     """What is read at coordinates that are no place is what torch reads."""
     torch = pytest.importorskip("torch")
