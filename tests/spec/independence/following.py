@@ -138,6 +138,11 @@ class Follower:
             return True
         if mark.leaf and x._edge is None:
             return False
+        if not mark.leaf and x._edge is not None:
+            at = self.at(x._edge)
+            if at is not None and at.slot != mark.slot:  # its shape was changed in place: it is what the new node made
+                self.marks.set(x, Mark(at.slot, at.time))
+                return True
         return self.trace.is_live(mark.slot) and (not mark.detached or x._edge is not None)
 
     def _start(self, x: Tensor, *, leaf: bool = False, live: bool = True, reasons: frozenset = frozenset()) -> Mark:

@@ -21,11 +21,11 @@ from tests.spec.independence.passes import CUSTOM, HOOK
 from tests.spec.independence.recompute import DIFFERENCES, FORWARD, Report, recompute, tally
 
 # What was recomputed when this was written, a little below; more cases raise them, nothing lowers them unseen.
-RECOMPUTED_CASES, RECOMPUTED_EXPECTATIONS = 550, 1150
+RECOMPUTED_CASES, RECOMPUTED_EXPECTATIONS = 640, 1450
 SHARE, SHARE_OF_EXPECTATIONS = 0.85, 0.84
 # The most cases that may stand aside, by reason: a case above it is to be read before the number is raised.
 ASIDE = {
-    HOOK: 26, CUSTOM: 28, SAVED: 20, LARGE: 16, NOT_FINITE: 14, OTHER: 14, "kink: true": 12, KINK: 12, OVERFLOW: 4,
+    HOOK: 26, CUSTOM: 30, SAVED: 20, LARGE: 16, NOT_FINITE: 20, OTHER: 14, "kink: true": 34, KINK: 18, OVERFLOW: 4,
     UNTRACED: 4,
 }  # fmt: skip
 NO_VALUE = frozenset(

@@ -149,6 +149,7 @@ class Derivative(Event):
 def forward(op: Any, values: Sequence[Any], params: dict[str, Any]) -> tuple:
     """What an operator computes from arrays, one array per output, types of one width only."""
     params = {k: WIDE.get(v.kind, v) if isinstance(v, np.dtype) else v for k, v in params.items()}
+    values = [np.asarray(v, np.result_type(v, np.float64)) if type(v) in (int, float, complex) else v for v in values]
     results = op.ufunc(*values) if isinstance(op, Elementwise) else op.forward(*values, **params)
     several = isinstance(results, (tuple, list))
     results = tuple(results)[: len(op.outputs) if op.aux else None] if several else (results,)
