@@ -16,11 +16,11 @@ from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry
 from reference_engine.ops.indexing import _checked, _index_put_forward, _index_put_self, index_put
 from reference_engine.ops.inplace import in_place
-from reference_engine.ops.kinds import constant, general, linear
+from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.masks import fill_op, value_of
 from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along, take_positions
-from reference_engine.ops.registry import both
+from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import axis, reshape_copy
 from reference_engine.ops.underivable import unrecorded
 from reference_engine.state import state
@@ -337,9 +337,11 @@ def put_at(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False
 registry.publish("index_put", put_at)
 
 
-registry.publish(
-    "isin", constant("isin", lambda elements, test_elements: np.isin(elements, test_elements)), method=False
-)
+@function
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Whether each element is one of others; never tracked. Source: torch.isin."""
+    own, others = (x._array if isinstance(x, Tensor) else np.asarray(x) for x in (elements, test_elements))
+    return wrap(np.asarray(np.isin(own, others, invert=invert)))
 
 
 def _in_place_forms(*functions: Callable) -> None:
