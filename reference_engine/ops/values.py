@@ -36,15 +36,15 @@ def rint(x: Any) -> Any:
 
 def log1p(x: Any) -> Any:
     """log(1 + x), accurate near 0 also for complex numbers, where |1 + x|^2 = 1 + (2 Re x + |x|^2)."""
-    if x.dtype.kind != "c":
+    if not np.iscomplexobj(x):
         return np.log1p(x)
     size = np.log1p(x.real * (2 + x.real) + x.imag * x.imag) / 2
-    return (size + 1j * np.arctan2(x.imag, 1 + x.real)).astype(x.dtype)
+    return (size + 1j * np.arctan2(x.imag, 1 + x.real)).astype(np.asarray(x).dtype)
 
 
 def power(a: Any, b: Any) -> Any:
     """a ** b; of integers with negative exponents the reciprocal rounded towards 0."""
-    if a.dtype.kind not in "iu" or not np.less(b, 0).any():
+    if not isinstance(a, (np.ndarray, np.generic)) or a.dtype.kind not in "iu" or not np.less(b, 0).any():
         return np.power(a, b)
     inverse = np.where(a == 1, 1, np.where(a == -1, np.where(b % 2, -1, 1), 0))
     return np.where(b < 0, inverse, np.power(a, np.where(b < 0, 0, b))).astype(np.result_type(a, b))
@@ -61,7 +61,7 @@ def relu(x: Any) -> Any:
 
 def logaddexp(a: Any, b: Any) -> Any:
     """log(exp a + exp b), also of complex numbers, without overflow."""
-    if a.dtype.kind != "c":
+    if not np.iscomplexobj(a):
         return np.logaddexp(a, b)
     first = np.real(a) >= np.real(b)
     return np.where(first, a, b) + np.log1p(np.exp(np.where(first, b - a, a - b)))
