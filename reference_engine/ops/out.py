@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from reference_engine.ops.elementwise_kind import _into as into
-from reference_engine.tensor import Tensor
 
 
-def with_out(function: Callable) -> Callable:
-    """The function with torch's `out=`: one tensor, or one for each result."""
+def with_out(function: Callable, name: str | None = None) -> Callable:
+    """The function with torch's `out=`: one tensor, or one for each result. `name` is what errors call it."""
+    known = name or function.__name__.removeprefix("_old").strip("_")
 
+    @functools.wraps(function)
     def call(*args: Any, out: Any = None, **options: Any) -> Any:
         results = function(*args, **options)
         if out is None:
             return results
-        if isinstance(results, Tensor):
-            return into(results, out)
-        return type(results)(*[into(result, target) for result, target in zip(results, out, strict=True)])
+        if not isinstance(results, tuple):
+            return into(results, out, known)
+        written = [into(result, target, known) for result, target in zip(results, out, strict=True)]
+        return type(results)(*written) if hasattr(results, "_fields") else type(results)(written)
 
-    call.__name__ = call.__qualname__ = function.__name__
-    call.__doc__ = function.__doc__
     return call
