@@ -11,7 +11,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.dtypes import get_default_dtype
-from reference_engine.ops import registry
+from reference_engine.ops import registry, values
 from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.masking import masked, nil
 from reference_engine.ops.registry import both, function
@@ -58,7 +58,7 @@ def _angle_rule(g: Any, x: Any) -> Any:
 
 
 # fmt: off
-angle_op   = general("angle",   np.angle,                     lambda g, x: _angle_rule(g, x), inputs=("x",), holomorphic=False, saved_names=("self",))
+angle_op   = general("angle",   values.angle,                 lambda g, x: _angle_rule(g, x), inputs=("x",), holomorphic=False, saved_names=("self",))
 conj_copy  = general("conj_physical", np.conj,                lambda g: conjugated(g), inputs=("x",), linear=True, holomorphic=False)
 real_op    = general("real",    lambda x: x.real,             lambda g: g, view=True, holomorphic=False, node="SelectBackward0")
 imag_op    = general("imag",    lambda x: x.imag,             lambda g: _imaginary(g), view=True, holomorphic=False, node="SelectBackward0")

@@ -11,6 +11,7 @@ from typing import Any
 from reference_engine.ops import activations, gates, registry
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.inplace import overwrite
+from reference_engine.state import state
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor
 
@@ -33,7 +34,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x above 0, negative_slope * x below. Source: torch.nn.functional.leaky_relu."""
-    return applied(gates.leaky_op, input, inplace, negative_slope=negative_slope)
+    op = gates.leaky_op if negative_slope >= 0 or not inplace else gates.leaky_falling_op
+    return applied(op, input, inplace, negative_slope=negative_slope)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -55,11 +57,15 @@ def _elu(x: Tensor, alpha: float) -> Tensor:
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x above 0, alpha (exp(x) - 1) below. Source: torch.nn.functional.elu."""
+    if inplace and alpha < 0:
+        return applied(lambda x: gates.elu_falling_op(x, alpha=alpha), input, inplace)
     return applied(_elu, input, inplace, alpha=alpha)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x sigmoid(x). Source: torch.nn.functional.silu."""
+    if input.is_complex() and input.requires_grad and state.grad_enabled:
+        raise RuntimeError("silu does not support automatic differentiation for outputs with complex dtype.")
     return applied(activations.silu, input, inplace)
 
 

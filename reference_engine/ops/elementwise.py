@@ -318,6 +318,8 @@ def _unit(x: Any) -> Any:
 @both
 def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The absolute value; its gradient at 0 is 0. Source: torch.abs."""
+    if input.dtype is dtypes.bool_:
+        raise NotImplementedError("\"abs_cpu\" not implemented for 'Bool'")
     return _into(_abs(input), out, "abs")
 
 
@@ -333,6 +335,7 @@ def sgn(input: Tensor) -> Tensor:
 registry.publish("sgn", sgn)
 registry.publish("absolute", abs)
 registry.publish("abs_", in_place(abs, "abs_"))
+registry.publish("absolute_", in_place(abs, "absolute_"), module=False)
 
 
 @both

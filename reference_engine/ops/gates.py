@@ -69,6 +69,23 @@ prelu_op      = elementwise("_prelu_kernel", lambda a, b: np.where(a > 0, a, a *
 # fmt: on
 
 
+def _falling(name: str) -> Any:
+    """The rule of an activation in place that turns negative numbers positive: which they were can not be told from it."""
+
+    def rule(gs: tuple) -> Any:
+        raise RuntimeError(
+            f"In-place {name} backward calculation is triggered with a negative slope which is not supported."
+        )
+
+    return rule
+
+
+leaky_falling_op = general("leaky_relu", lambda x, *, negative_slope: _with_slope(x, slope=negative_slope),
+                           _falling("leakyReLu"), inputs=("x",))  # fmt: skip
+elu_falling_op = general("elu", lambda x, *, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))).astype(x.dtype),
+                         _falling("elu"), inputs=("x",))  # fmt: skip
+
+
 def _constant_like(values: Any, g: Any) -> Any:
     """Numbers that were drawn, as what g is."""
     if not isinstance(values, np.ndarray):

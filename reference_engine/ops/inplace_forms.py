@@ -21,7 +21,7 @@ from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
 
 DERIVED = """
-    absolute arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not bitwise_or
+    arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not bitwise_or
     bitwise_xor clamp_max clamp_min clip conj_physical cumprod cumsum divide fix float_power masked_fill
     masked_scatter multiply negative sgn subtract tril triu true_divide
 """

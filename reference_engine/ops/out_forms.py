@@ -11,10 +11,10 @@ from reference_engine.ops import registry
 from reference_engine.ops.out import with_out
 
 FUNCTIONS = """
-    all any argmax argmin argsort column_stack count_nonzero cummax cummin cumprod cumsum diag diff dstack gather hstack
-    index_add index_copy index_select kthvalue logcumsumexp logsumexp masked_select max min mode msort nanmean nanquantile
-    nansum prod quantile scatter scatter_add scatter_reduce sort stack std take take_along_dim topk trace tril triu var
-    vstack
+    all angle any argmax argmin argsort column_stack conj_physical count_nonzero cummax cummin cumprod cumsum diag
+    diff dstack gather hstack index_add index_copy index_select kthvalue logcumsumexp logsumexp masked_select max
+    min mode msort nanmean nanquantile nansum prod quantile scatter scatter_add scatter_reduce sgn sort stack std
+    take take_along_dim topk trace tril triu var vstack
 """
 
 

@@ -32,7 +32,7 @@ MESSAGES: dict[str, tuple[type[RuntimeError], str]] = {
        for name in ("maximum", "minimum", "fmax", "fmin")},
     **{name: (RuntimeError, f"{name}(): does not support complex input") for name in ("argmax", "argmin")},
     **dict.fromkeys(("sort", "argsort", "msort"), (RuntimeError, " Sort does not support complex dtypes on CPU")),
-    "abs_": (RuntimeError, "In-place abs is not supported for complex tensors."),
+    **dict.fromkeys(("abs_", "absolute_"), (RuntimeError, "In-place abs is not supported for complex tensors.")),
     "topk": (RuntimeError, " topk does not support complex dtypes on CPU"),
     "sign": (NotImplementedError, "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use "
                                   "torch.sgn instead."),

@@ -24,9 +24,18 @@ def sigmoid(x: Any) -> Any:
 
 
 def sign_or_zero(x: Any) -> Any:
-    """The sign; torch's of nan is 0."""
+    """The sign; torch's of nan is 0, that of a bool itself."""
+    if x.dtype.kind == "b":
+        return x
     signs = np.sign(x)
     return signs if x.dtype.kind != "f" else np.where(np.isnan(x), np.zeros((), x.dtype), signs)
+
+
+def angle(x: Any) -> Any:
+    """The argument of complex numbers; of real ones 0 or pi, 0 of -0.0 as well."""
+    if x.dtype.kind == "c":
+        return np.angle(x)
+    return np.where(np.isnan(x), x, np.where(x < 0, np.pi, 0)).astype(x.dtype)
 
 
 def rint(x: Any) -> Any:

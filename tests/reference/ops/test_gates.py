@@ -121,3 +121,15 @@ def test_refused_arguments(kind, message, call):
         call(torch.ones(3))
     assert message in str(caught.value)
     assert F.softmax(torch.tensor([1, 1]), 0, dtype=torch.float32).tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("function", [F.leaky_relu, F.elu])
+def test_negative_slopes_in_place(function):
+    """In place, what was negative cannot be told any more where the slope is negative: backward raises; not out of place."""
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    (g,) = torch.autograd.grad(function(x, -0.5).sum(), x)
+    assert g[0] < 0
+    changed = function(x * 1, -0.5, inplace=True)
+    np.testing.assert_array_equal(changed.detach().numpy(), function(x, -0.5).detach().numpy())
+    with pytest.raises(RuntimeError, match="backward calculation is triggered with a negative slope"):
+        changed.sum().backward()
