@@ -121,6 +121,10 @@ class Tensor(Described, Converted):
             raise RuntimeError(_non_leaf_flag(value))
         self._set_tracked(bool(value), "only Tensors of floating point and complex dtype")
 
+    @requires_grad.deleter
+    def requires_grad(self) -> None:
+        raise RuntimeError("requires_grad must be a bool")
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switches recording of later operations on this leaf; returns itself. Source: Tensor.requires_grad_."""
         if self._edge is not None:
@@ -257,6 +261,10 @@ class Tensor(Described, Converted):
     @property
     def _backward_hooks(self) -> OrderedDict | None:
         return self._hooks
+
+    @_backward_hooks.deleter
+    def _backward_hooks(self) -> None:
+        raise RuntimeError("Deletion of _backwards_hooks not allowed!")
 
     def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
                  inputs: Any = None) -> None:  # fmt: skip

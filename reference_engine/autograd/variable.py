@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from reference_engine.state import state
 from reference_engine.tensor import Tensor
 
 
+class _Engine:
+    """What runs backward passes, as far as users may ask something of it."""
+
+    def queue_callback(self, callback: Callable[[], None]) -> None:
+        """Runs `callback` at the end of the backward pass that is running; a RuntimeError where none is."""
+        if state.backward is None:
+            raise RuntimeError("Final callbacks can only be installed during backward pass.")
+        state.backward.callbacks.append(callback)
+
+
 class _VariableMeta(type):
+    _execution_engine = _Engine()
+
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, Tensor)
 

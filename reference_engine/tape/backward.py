@@ -21,7 +21,7 @@ from reference_engine.tape.reentrant import run_nested
 from reference_engine.tape.saved import FREED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _by_sequence = attrgetter("sequence_number")
 
@@ -41,6 +41,7 @@ class Pass:
         self.captured: dict[Edge, Any] = {}
         self.captured_nodes: set[Node] = set()
         self.reached: set[Node] = set()  # from the roots, accumulators apart
+        self.callbacks: list[Callable[[], None]] = []  # what runs at its end
         self.notes: dict[Any, Any] = {}  # what hooks over several tensors keep from one call to the next
 
     def discover(self, roots: Sequence[Edge]) -> list[Node]:
@@ -300,6 +301,8 @@ def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: boo
         else:
             this.level = around.level + 1
             run_nested(this.level, lambda: this.run(roots, seeds, order))
+        for callback in this.callbacks:  # one may add more
+            callback()
     finally:
         state.backward = around
         state.set_grad_enabled(before)

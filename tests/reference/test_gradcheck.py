@@ -169,3 +169,17 @@ def test_gradients_of_gradgradcheck_may_be_non_contiguous() -> None:
     seen.clear()
     assert gradgradcheck(Cube.apply, leaf(1.0, 2.0), gen_non_contig_grad_outputs=True)
     assert seen[0] is False
+
+
+def test_the_former_helpers_give_matrices_and_warn() -> None:
+    """get_numerical_jacobian and get_analytical_jacobian of x^2."""
+    from reference_engine.autograd.gradcheck import get_analytical_jacobian, get_numerical_jacobian
+
+    x = leaf(1.0, 2.0)
+    with pytest.warns(FutureWarning, match="was part of PyTorch's private API"):
+        (numerical,) = get_numerical_jacobian(lambda inputs: inputs[0] ** 2, (x,))
+    with pytest.warns(FutureWarning, match="was part of PyTorch's private API"):
+        (analytical,), *right = get_analytical_jacobian((x,), x**2)
+    assert analytical.tolist() == [[2.0, 0.0], [0.0, 4.0]]
+    assert torch.allclose(numerical, analytical, atol=1e-6)
+    assert right == [True, True, True]
