@@ -20,6 +20,7 @@ from reference_engine.autograd.jacobians import (
     matrix_of_products,
     parts,
     pulled,
+    pushed_forward,
     tangents,
 )
 from reference_engine.sparse.array import SparseArray
@@ -160,24 +161,19 @@ def _check_backward(check: Check) -> None:
 
 
 def _check_forward(check: Check, *, batched: bool) -> None:
-    """Forward mode against central differences. Batches of tangents are pushed one by one in this engine, so that
-    `batched` adds that products are linear in the tangent: what makes a batch the stack of its parts.
+    """Forward mode against central differences; `batched`: and under vmap, where a batch of tangents gives the stack of what
+    each gives.
     """
     for i, x in enumerate(check.tracked):
         space = check.space(x, fast=check.fast)
-        pushed = tangents(check.fn, check.inputs, space, check.outputs)
+        pushed = tangents(check.fn, check.inputs, space)
         rows = differences(check.fn, check.inputs, space, check.eps)
         for j, output in enumerate(check.outputs):
             seeds = cotangents(output, check.space(output, fast=check.fast))
             _compare(check, " computed with forward mode", (i, j), matrix_of_products(rows, j, seeds),
                      matrix_of_products(pushed, j, seeds), "inputs")  # fmt: skip
-        if batched and space.vectors:
-            space.vectors = [np.sum(space.vectors, axis=0)]
-            whole = tangents(check.fn, check.inputs, space, check.outputs)[0]
-            sums = [np.sum([row[j] for row in pushed], axis=0) for j in range(len(check.outputs))]
-            if not all(_close(a, b, 1e-5, 1e-8) for a, b in zip(whole, sums, strict=True)):
-                raise GradcheckError("While computing batched forward gradients, got products that are not linear in the "
-                                     "tangent")  # fmt: skip
+        if batched and pushed:
+            _check_batched_tangents(check, space, pushed)
 
 
 def _compare(check: Check, how: str, pair: tuple[int, int], numerical: np.ndarray, analytical: np.ndarray,
@@ -211,7 +207,7 @@ def _in_slow_mode(check: Check, how: str, i: int, j: int) -> str:
     seeds = cotangents(output, check.space(output, fast=False))
     numerical = matrix_of_products(differences(check.fn, check.inputs, space, check.eps), j, seeds)
     if how:
-        analytical = matrix_of_products(tangents(check.fn, check.inputs, space, check.outputs), j, seeds)
+        analytical = matrix_of_products(tangents(check.fn, check.inputs, space), j, seeds)
     else:
         analytical = matrix_of_gradients(pulled(output, check.tracked, seeds), i, space)
     difference = float(np.abs(numerical - analytical).max(initial=0.0))
@@ -234,23 +230,42 @@ def _check_constant(check: Check) -> None:
                 raise GradcheckError("Numerical gradient for function expected to be zero")
 
 
+def _check_batched_tangents(check: Check, space: Space, one_by_one: list[list]) -> None:
+    from reference_engine.func import vmap
+
+    try:
+        together = vmap(lambda tangent: tuple(pushed_forward(check.fn, check.inputs, space.tensor, tangent)))(
+            wrap(np.stack([space.shaped(vector) for vector in space.vectors])))  # fmt: skip
+    except RuntimeError as error:
+        raise GradcheckError(f"While computing batched gradients, got: {error}") from error
+    for j, whole in enumerate(together):
+        if not _close(_dense(whole), np.stack([row[j] for row in one_by_one]), 1e-5, 1e-8):
+            raise GradcheckError(f"For output {j}: computing batched forward gradients gives other values than computing them "
+                                 "one by one")  # fmt: skip
+
+
 def _check_batched(check: Check) -> None:
-    """A batch of vectors gives the stack of what each gives."""
+    """Backward under vmap: a batch of vectors gives the stack of what each gives."""
+    from reference_engine.func import vmap
+
     for output in check.outputs:
         seeds = [wrap(np.asarray(np.random.default_rng(k).standard_normal(output._array.shape), output._array.dtype))
                  for k in range(2)]  # fmt: skip
         one_by_one = pulled(output, check.tracked, seeds)
+        reached = [i for i, g in enumerate(one_by_one[0]) if g is not None]
+        inputs = [check.tracked[i] for i in reached]
+
+        def products(seed: Any, output: Tensor = output, inputs: list = inputs) -> tuple:
+            return grad(output, inputs, seed, retain_graph=True)
+
         try:
-            batch = wrap(np.stack([seed._array for seed in seeds]))
-            together = grad(output, check.tracked, batch, retain_graph=True, allow_unused=True, is_grads_batched=True)
+            together = vmap(products)(wrap(np.stack([seed._array for seed in seeds]))) if inputs else ()
         except RuntimeError as error:
             raise GradcheckError(f"While computing batched gradients, got: {error}") from error
-        for i, whole in enumerate(together):
-            single = [row[i] for row in one_by_one]
-            if (whole is None) != (single[0] is None) or (whole is not None and not _close(
-                    np.asarray(whole._array), np.stack([np.asarray(g._array) for g in single]), 1e-5, 1e-8)):  # fmt: skip
-                raise GradcheckError(f"For input {i}: computing batched gradients gives other values than computing them "
-                                     "one by one")  # fmt: skip
+        for i, whole in zip(reached, together, strict=True):
+            if not _close(_dense(whole), np.stack([_dense(row[i]) for row in one_by_one]), 1e-5, 1e-8):
+                raise GradcheckError(f"For input {i}: computing batched gradients gives other values than computing them one "
+                                     "by one")  # fmt: skip
 
 
 def _check_linear(check: Check) -> None:

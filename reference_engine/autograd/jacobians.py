@@ -114,19 +114,21 @@ def differences(fn: Callable, inputs: tuple, space: Space, eps: float, chosen: C
     return rows
 
 
-def tangents(fn: Callable, inputs: tuple, space: Space, outputs: Sequence[Tensor]) -> list[list]:
+def tangents(fn: Callable, inputs: tuple, space: Space) -> list[list]:
     """The same by forward mode: per direction an array per output."""
+    rows = [pushed_forward(fn, inputs, space.tensor, wrap(space.shaped(vector))) for vector in space.vectors]
+    return [[np.array(tangent._array) for tangent in row] for row in rows]
+
+
+def pushed_forward(fn: Callable, inputs: tuple, tensor: Tensor, tangent: Tensor) -> list[Tensor]:
+    """J d by forward mode for one direction, a tangent for `tensor`: per differentiable output its tangent."""
     from reference_engine.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
-    rows = []
-    for vector in space.vectors:
-        with dual_level():
-            dual = make_dual(space.tensor, wrap(space.shaped(vector)))
-            found = differentiable(fn(*[dual if x is space.tensor else x for x in inputs]))
-            pushed = [unpack_dual(o).tangent for o in found]
-            rows.append([np.zeros_like(o._array) if t is None else np.array(t._array)
-                         for o, t in zip(outputs, pushed, strict=True)])  # fmt: skip
-    return rows
+    with dual_level():
+        dual = make_dual(tensor, tangent)
+        found = differentiable(fn(*[dual if x is tensor else x for x in inputs]))
+        pushed = [(o, unpack_dual(o).tangent) for o in found]
+        return [o.detach() * 0 if t is None else t.detach() for o, t in pushed]
 
 
 def cotangents(output: Tensor, space: Space) -> list[Tensor]:

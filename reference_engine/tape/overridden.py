@@ -62,4 +62,4 @@ def is_overridden(tensor: Any) -> bool:
 
 def recorded_edge(tensor: Tensor) -> Any:
     """The edge that was recorded for a tensor, also where it does not hold any more."""
-    return vars(tensor)["_edge"]
+    return vars(tensor)["_edge"] if is_overridden(tensor) else tensor._edge

@@ -183,3 +183,21 @@ def test_the_former_helpers_give_matrices_and_warn() -> None:
     assert analytical.tolist() == [[2.0, 0.0], [0.0, 4.0]]
     assert torch.allclose(numerical, analytical, atol=1e-6)
     assert right == [True, True, True]
+
+
+def test_a_backward_that_reads_values_fails_on_batches_only() -> None:
+    """check_batched_grad runs it under vmap."""
+
+    class Concrete(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            g.tolist()
+            return g
+
+    assert gradcheck(Concrete.apply, leaf(1.0))
+    with pytest.raises(Error, match="While computing batched gradients"):
+        gradcheck(Concrete.apply, leaf(1.0), check_batched_grad=True)

@@ -118,3 +118,11 @@ def test_the_same_bytes_as_another_dtype_are_no_view_for_autograd() -> None:
     assert y.grad_fn.name() == "CloneBackward0"
     assert y._version == 1
     assert y.tolist() == [3.0, 6.0]
+
+
+def test_changes_in_place_inside_a_batch() -> None:
+    """Tensors of a transform keep their history elsewhere: they are changed in place as any."""
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert torch.vmap(lambda row: row.clone().mul_(row))(x).tolist() == [[1.0, 4.0], [9.0, 16.0]]
+    gradients = torch.vmap(torch.func.grad(lambda row: row.clone().mul_(row).sum()))(x)
+    assert gradients.tolist() == [[2.0, 4.0], [6.0, 8.0]]
