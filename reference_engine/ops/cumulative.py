@@ -186,7 +186,8 @@ def _slopes(x: Tensor, spacing: Any, d: int, edge_order: int) -> Tensor:
     """Derivatives along a dimension: the parabola through three points, at the ends the line through two or the parabola."""
     size = x._array.shape[d]
     points = spacing._array if isinstance(spacing, Tensor) else np.arange(size) * spacing
-    steps = np.diff(np.asarray(points, np.result_type(points, x._array.real.dtype)))
+    single = x.dtype in (dtypes.float32, dtypes.complex64)
+    steps = np.diff(np.asarray(points, np.result_type(points, np.float32 if single else np.float64)))
     before, after = steps[:-1], steps[1:]
     parts = [_part(x, d, k, size - 2 + k) for k in range(3)]
     weights = (

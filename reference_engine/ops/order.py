@@ -41,17 +41,26 @@ def share_equal(g: Any, x: Any, y: Any, dims: tuple, x_shape: tuple) -> Any:
     return masked(g * (wrap(share) if isinstance(g, Tensor) else share), hits | (count == 0))
 
 
-def _median(x: np.ndarray) -> np.ndarray:
-    if not x.size:
-        return np.full((), np.nan, x.dtype)
-    flat = np.sort(x, axis=None)  # nan last
-    return flat[-1] if x.dtype.kind == "f" and np.isnan(flat[-1:]).any() else flat[(x.size - 1) // 2]
+def rows_of(x: np.ndarray, dims: tuple) -> np.ndarray:
+    """What is reduced over together as the last dimension."""
+    rest = tuple(d for d in range(x.ndim) if d not in dims)
+    return x.transpose(rest + tuple(dims)).reshape(
+        *[x.shape[d] for d in rest], int(np.prod([x.shape[d] for d in dims]))
+    )
+
+
+def _median(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
+    rows = np.sort(rows_of(x, dims), -1)  # nan last
+    size = rows.shape[-1]
+    if not size:
+        return np.full(rows.shape[:-1], np.nan, x.dtype)
+    return np.where(np.isnan(rows[..., -1]), rows[..., -1], rows[..., (size - 1) // 2])
 
 
 # fmt: off
 amax_dims = general("amax", lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims, keepdims=keepdim), share_equal, saved_names=("self",))
 amin_dims = general("amin", lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims, keepdims=keepdim), share_equal, saved_names=("self",))
-median_all = general("median", lambda x, *, dims, keepdim: _median(x), share_ties, saved_names=("self",))
+median_all = general("median", _median, share_ties, saved_names=("self",))
 max_all   = general("max",  lambda x, *, dims, keepdim: np.maximum.reduce(x, axis=dims), share_ties, node="MaxBackward1", saved_names=("self",))
 min_all   = general("min",  lambda x, *, dims, keepdim: np.minimum.reduce(x, axis=dims), share_ties, node="MinBackward1", saved_names=("self",))
 # fmt: on

@@ -105,7 +105,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
         return flip(input, ())
     if k % 4 == 2:
         return flip(input, dims)
-    return flip(input, second if k % 4 == 1 else first).transpose_(first, second)
+    return clone(transpose(flip(input, second if k % 4 == 1 else first), first, second))
 
 
 # --- at least so many dimensions ---------------------------------------------------------------------------------

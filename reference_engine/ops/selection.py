@@ -12,7 +12,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
-from reference_engine.ops.order import Picked, amax, amin, picking, share_ties, sort
+from reference_engine.ops.order import Picked, amax, amin, picking, rows_of, share_ties, sort
 from reference_engine.ops.positions import add_at, key_along
 from reference_engine.ops.reductions import axes_of, check_not_empty
 from reference_engine.ops.registry import both
@@ -84,9 +84,12 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Picked:
 # --- medians that pass over nan -----------------------------------------------------------------------------------
 
 
-def _nanmedian(x: np.ndarray) -> np.ndarray:
-    numbers = np.sort(x[~np.isnan(x)], axis=None)
-    return numbers[(numbers.size - 1) // 2] if numbers.size else x.dtype.type(np.nan)
+def _nanmedian(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
+    rows = np.sort(rows_of(x, dims), -1)  # nan last
+    if not rows.shape[-1]:
+        return np.full(rows.shape[:-1], np.nan, x.dtype)
+    middle = np.maximum((~np.isnan(rows)).sum(-1, keepdims=True) - 1, 0) // 2
+    return np.take_along_axis(rows, middle, -1)[..., 0]
 
 
 def _nanmedian_index(x: np.ndarray, dim: int) -> np.ndarray:
@@ -95,7 +98,7 @@ def _nanmedian_index(x: np.ndarray, dim: int) -> np.ndarray:
     return np.take_along_axis(ranked, np.expand_dims((counts - 1) // 2, dim), dim).squeeze(dim)
 
 
-_nanmedian_all = general("nanmedian", lambda x, *, dims, keepdim: _nanmedian(x), share_ties, saved_names=("self",))
+_nanmedian_all = general("nanmedian", _nanmedian, share_ties, saved_names=("self",))
 _nanmedian_dim = picking("nanmedian", _nanmedian_index, node="NanmedianBackward1")
 
 

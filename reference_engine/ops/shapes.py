@@ -332,7 +332,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if not shifts:
         raise RuntimeError("`shifts` required")
     if not dims and len(shifts) == 1:
-        return roll_dims(input, shifts=shifts, dims=None)
+        flat = roll_dims(reshape(input, -1), shifts=shifts, dims=(0,))
+        return reshape_copy(flat, shape=input._array.shape)
     if input._array.size and len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     return roll_dims(input, shifts=shifts, dims=tuple(own_axis(d, input._array.ndim) for d in dims))

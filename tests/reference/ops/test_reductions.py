@@ -226,3 +226,11 @@ def test_what_torch_refuses(name):
     with pytest.raises(expected.type) as found:
         REFUSED[name](torch)
     assert str(found.value)[:50] == str(expected.value)[:50]
+
+
+@pytest.mark.parametrize("name", ["median", "nanmedian", "std", "prod", "max"])
+def test_full_reductions_of_batches(name):
+    """Under vmap a reduction of all elements is one for each element of the batch."""
+    x = torch.from_numpy(spread_out([(2, 3, 3)])[0])
+    each = torch.stack([getattr(row, name)() for row in x])
+    np.testing.assert_allclose(plain(torch.func.vmap(lambda row: getattr(row, name)())(x)), plain(each))
