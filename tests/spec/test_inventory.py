@@ -13,7 +13,7 @@ from .conftest import REAL, Folder
 COMPLETE = {
     "accumulation", "anomaly", "autograd_grad", "backward", "broadcasting", "checkpoint", "complex", "control_flow",
     "custom_function", "detach", "dtype", "forward_ad", "functional", "grad_fn", "grad_modes", "higher_order", "hooks", "inplace",
-    "layout", "leaves", "node_hooks", "nondifferentiable", "ops", "optim", "retain_graph", "saved_tensors", "threads",
+    "layout", "leaves", "nn", "node_hooks", "nondifferentiable", "ops", "optim", "retain_graph", "saved_tensors", "threads",
     "training", "views", "worked_examples",
 }  # fmt: skip
 
