@@ -10,7 +10,8 @@ import msgspec
 class Given(msgspec.Struct, frozen=True, omit_defaults=True):
     """Drawn data: made once by NumPy's Philox generator and handed to every engine bit for bit.
 
-    The distribution "literal" is written data: `data` has the elements in C order, complex numbers as text.
+    The distribution "literal" is written data: `data` has the elements in C order, complex numbers and NaN
+    (which is not equal to itself) as text.
     """
 
     name: str

@@ -50,7 +50,8 @@ def _draw(
     import numpy as np
 
     if distribution == LITERAL:
-        return _rounded(np.array([complex(x) if isinstance(x, str) else x for x in data]).reshape(shape), dtype)
+        number = complex if dtype.startswith("complex") else float
+        return _rounded(np.array([number(x) if isinstance(x, str) else x for x in data]).reshape(shape), dtype)
     generator = np.random.Generator(np.random.Philox(key=seed))
     settings = {**DEFAULTS[distribution], **dict(parameters)}
     values = np.asarray(_sample(generator, distribution, shape, settings))

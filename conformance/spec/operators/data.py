@@ -57,7 +57,8 @@ class Datum:
         leaf = requires_grad and not self.layout
         if "data" in self.value:
             elements, shape = self._laid_out()
-            return Given(self.name, drawing.LITERAL, shape, 0, own, {}, leaf, elements)
+            texts = tuple("nan" if x != x else x for x in elements)
+            return Given(self.name, drawing.LITERAL, shape, 0, own, {}, leaf, texts)
         parameters = {k: self.value[k] for k in drawing.DEFAULTS[self.value["distribution"]] if k in self.value}
         distribution, seed = self.value["distribution"], self.value["seed"]
         return Given(self.name, distribution, self._before(), seed, own, parameters, leaf)
