@@ -31,6 +31,7 @@ from reference_engine.nn.modules.activation import (
     Tanhshrink,
     Threshold,
 )
+from reference_engine.nn.modules.adaptive import AdaptiveLogSoftmaxWithLoss
 from reference_engine.nn.modules.attention import MultiheadAttention
 from reference_engine.nn.modules.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
 from reference_engine.nn.modules.convolution import (

@@ -2,6 +2,7 @@
 
 from reference_engine.nn.modules import (
     activation,
+    adaptive,
     container,
     convolution,
     dropout,
@@ -14,5 +15,5 @@ from reference_engine.nn.modules import (
     sparse,
 )
 
-__all__ = ["activation", "container", "convolution", "dropout", "linear", "loss", "module", "more_losses", "normalization",
-           "pooling", "sparse"]  # fmt: skip
+__all__ = ["activation", "adaptive", "container", "convolution", "dropout", "linear", "loss", "module", "more_losses",
+           "normalization", "pooling", "sparse"]  # fmt: skip

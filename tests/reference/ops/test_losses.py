@@ -203,3 +203,33 @@ def test_numbered_reductions(name, arguments):
     """torch's own forms take 0, 1, 2 for none, mean, sum."""
     function = lambda e, x, y: getattr(e, name)(x, y.sigmoid(), *arguments)
     same_as_torch(function, arrays(2, (2, 3), (2, 3)))
+
+
+def test_adaptive_softmax_agrees_with_torch():
+    """Value and gradients of the loss, log-probabilities and predictions, with torch's parameters; the loss rests on log_prob."""
+    peer = pytest.importorskip("torch")
+    theirs = peer.nn.AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6], div_value=2.0, head_bias=True, dtype=peer.float64)
+    ours = torch.nn.AdaptiveLogSoftmaxWithLoss(8, 10, [3, 6], div_value=2.0, head_bias=True, dtype=torch.float64)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict({k: torch.from_numpy(v.numpy().copy()) for k, v in theirs.state_dict().items()})
+    (data,) = arrays(3, (5, 8))
+    found = []
+    for e, module in ((torch, ours), (peer, theirs)):
+        x = e.from_numpy(data.copy()).requires_grad_()
+        output, loss = module(x, e.tensor([0, 4, 9, 2, 5]))
+        loss.backward()
+        grads = [p.grad.numpy() for p in module.parameters()]
+        found.append(
+            [
+                output.detach().numpy(),
+                x.grad.numpy(),
+                *grads,
+                module.log_prob(x).detach().numpy(),
+                module.predict(x).numpy(),
+            ]
+        )
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found[0][-2][range(5), [0, 4, 9, 2, 5]], found[0][0])
+    with pytest.raises(RuntimeError, match="Target values should be in"):
+        ours(torch.zeros(1, 8, dtype=torch.float64), torch.tensor([10]))
