@@ -9,6 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference_engine.autograd.backward import grad
+from reference_engine.autograd.deprecated_jacobians import (
+    get_analytical_jacobian,
+    get_numerical_jacobian,
+    get_numerical_jacobian_wrt_specific_input,
+)
 from reference_engine.autograd.jacobians import (
     Space,
     as_tuple,
@@ -23,6 +28,7 @@ from reference_engine.autograd.jacobians import (
     pushed_forward,
     tangents,
 )
+from reference_engine.autograd.once import set_apart
 from reference_engine.sparse.array import SparseArray
 from reference_engine.tensor import Tensor, wrap
 
@@ -337,7 +343,8 @@ def gradgradcheck(func: Callable, inputs: Any, grad_outputs: Any = None, *, eps:
         given, incoming = args[: len(args) - count], args[len(args) - count :]
         results = differentiable(func(*given))
         wanted = [x for x in given if isinstance(x, Tensor) and x.requires_grad]
-        found: Sequence[Tensor | None] = grad(results, wanted, list(incoming), create_graph=True, allow_unused=True)
+        with set_apart():
+            found: Sequence[Tensor | None] = grad(results, wanted, list(incoming), create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
     return gradcheck(gradient, (*arguments, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
@@ -356,39 +363,7 @@ def _random_like(output: Tensor, *, contiguous: bool) -> Tensor:
     return values.requires_grad_()
 
 
-def _deprecated(name: str) -> None:
-    warnings.warn(f"`{name}` was part of PyTorch's private API and not meant to be exposed. We are deprecating it and it will "
-                  "be removed in a future version of PyTorch. If you have a specific use for this or feature request for this "
-                  "to be a stable API, please file us an issue at https://github.com/pytorch/pytorch/issues/new",
-                  FutureWarning, stacklevel=3)  # fmt: skip
-
-
-def get_numerical_jacobian(fn: Callable, inputs: Any, target: Any = None, eps: float = 1e-3,
-                           grad_out: float = 1.0) -> tuple[Tensor, ...]:  # fmt: skip
-    """Per tracked input the matrix of d output / d input, a row per element of the input, by central differences; `fn` is
-    given all inputs as one argument. Deprecated. Source: torch.autograd.gradcheck.get_numerical_jacobian.
-    """
-    _deprecated("get_numerical_jacobian")
-    given = as_tuple(inputs)
-    tracked = [x for x in _tensors(as_tuple(target if target is not None else given)) if x.requires_grad]
-    rows = [differences(lambda *xs: fn(xs), given, Space(x), eps) for x in tracked]
-    return tuple([wrap(np.stack([row[0].ravel() for row in found])) for found in rows])
-
-
-def get_analytical_jacobian(inputs: Any, output: Tensor, nondet_tol: float = 0.0,
-                            grad_out: float = 1.0) -> tuple[tuple[Tensor, ...], bool, bool, bool]:  # fmt: skip
-    """The same matrices by backward, and whether backward is reentrant, sizes and types are right. Deprecated.
-
-    Source: torch.autograd.gradcheck.get_analytical_jacobian.
-    """
-    _deprecated("get_analytical_jacobian")
-    tracked = [x for x in _tensors(as_tuple(inputs)) if x.requires_grad]
-    seeds = cotangents(output, Space(output))
-    found, again = (pulled(output, tracked, seeds) for _ in range(2))
-    matrices = [
-        [matrix_of_gradients(columns, i, Space(x)) for i, x in enumerate(tracked)] for columns in (found, again)
-    ]
-    reentrant = all(_close(a, b, 0.0, nondet_tol) for a, b in zip(*matrices, strict=True))
-    pairs = [(g, x) for column in found for g, x in zip(column, tracked, strict=True) if g is not None]
-    return (tuple(map(wrap, matrices[0])), reentrant, all(g.shape == x.shape for g, x in pairs),
-            all(g.dtype is x.dtype for g, x in pairs))  # fmt: skip
+__all__ = [
+    "GradcheckError", "get_analytical_jacobian", "get_numerical_jacobian", "get_numerical_jacobian_wrt_specific_input",
+    "gradcheck", "gradgradcheck",
+]  # fmt: skip

@@ -201,3 +201,39 @@ def test_a_backward_that_reads_values_fails_on_batches_only() -> None:
     assert gradcheck(Concrete.apply, leaf(1.0))
     with pytest.raises(Error, match="While computing batched gradients"):
         gradcheck(Concrete.apply, leaf(1.0), check_batched_grad=True)
+
+
+def test_a_backward_that_refuses_to_be_differentiated_shows_as_zeros() -> None:
+    """once_differentiable: gradgradcheck compares a Jacobian of zeros; a plain double backward raises."""
+
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx: Any, g: Any) -> Any:
+            return g * 2 * ctx.saved_tensors[0]
+
+    x = leaf(1.0, 2.0)
+    assert torch.autograd.gradcheck(Square.apply, (x,))
+    assert not torch.autograd.gradgradcheck(Square.apply, (x,), raise_exception=False)
+    with pytest.raises(Error, match="Jacobian mismatch for output 0 with respect to input 0"):
+        torch.autograd.gradgradcheck(lambda t: Square.apply(t * 2), (x,))
+    (g,) = torch.autograd.grad(Square.apply(x).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="trying to differentiate twice"):
+        g.sum().backward()
+
+
+@pytest.mark.parametrize("options", [{"grad_out": 2.0}, {}])
+def test_deprecated_jacobians_are_of_real_functions(options: dict) -> None:
+    """Complex outputs and factors of the gradient are refused."""
+    from reference_engine.autograd.gradcheck import get_analytical_jacobian, get_numerical_jacobian
+
+    x = leaf(1.0) if options else leaf(1.0 + 1.0j)
+    with pytest.warns(FutureWarning), pytest.raises(ValueError, match="get_numerical_jacobian no longer supports"):
+        get_numerical_jacobian(lambda inputs: inputs[0] ** 2, (x,), **options)
+    with pytest.warns(FutureWarning), pytest.raises(ValueError, match="get_analytical_jacobian no longer supports"):
+        get_analytical_jacobian((x,), x**2, **options)
