@@ -99,6 +99,11 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     return view_as_shape(self, shape=infer_size(dims_of(shape), self._array.size))
 
 
+def reread(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The same bytes as another type."""
+    return array.view(dtype)
+
+
 def _view_dtype(tensor: Tensor, target: dtypes.dtype) -> Tensor:
     present = tensor.dtype
     if present.is_narrow != target.is_narrow or (target.is_narrow and present is not target):
@@ -107,7 +112,7 @@ def _view_dtype(tensor: Tensor, target: dtypes.dtype) -> Tensor:
         _check_resize(tensor, present, target)
     # Not differentiable, hence no view for autograd; changes of either are counted for both.
     alias = tensor.detach()
-    alias._array = tensor._array.view(target.numpy)
+    alias._array = reread(tensor._array, target.numpy)
     return alias
 
 

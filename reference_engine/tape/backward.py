@@ -270,7 +270,7 @@ class Pass:
         present = (result._array if self.recorded else result).dtype
         if result.shape == shape and present is dtype and dtype.metadata is None:
             return result
-        return fit(result, edge, node)
+        return fit(result, shape, dtype, (node, edge))
 
 
 def _new_pass(*, keep_graph: bool, recorded: bool) -> Pass:

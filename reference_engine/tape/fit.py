@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from reference_engine.tape.node import Edge, Node
 
 
-def fit(gradient: Any, edge: Edge, node: Node) -> Any:
-    """Brings a gradient that `node` gave to the shape and dtype of what it is for. Works on arrays and on tensors alike."""
+def fit(gradient: Any, shape: tuple[int, ...], dtype: Any, source: tuple[Node, Edge]) -> Any:
+    """Brings a gradient to the shape and dtype of what it is for; `source` is the node that gave it and the edge it takes.
+    Works on arrays and on tensors alike.
+    """
     from reference_engine.ops.shapes import sum_to_shape
     from reference_engine.ops.types import cast
 
-    following, nr = edge
-    shape = following.output_shape(nr)
-    dtype: Any = following.output_dtype(nr)
     if gradient.shape != shape:
         if not _broadcasts_to(shape, gradient.shape):
+            node, edge = source
             index = node.edges.index(edge)
             raise RuntimeError(f"Function {node.name()} returned an invalid gradient at index {index} - got "
                                f"{list(gradient.shape)} but expected shape compatible with {list(shape)}")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import reference_engine as engine
-from reference_engine.ops import elementwise_kind
+from reference_engine.ops import elementwise_rules, registry
 from reference_engine.tape import saved
 from reference_engine.tensor import wrap
 from tests.faulty_engines.patching import Patch, fault
@@ -79,6 +79,6 @@ def no_version_check(p: Patch) -> None:
 
     original = saved.read_array
     p.function(original, read_array)
-    p.set(elementwise_kind.registry.ARRAY_WORDS, "read_array", read_array)
-    p.set(elementwise_kind, "read_array", read_array)
+    p.set(registry.ARRAY_WORDS, "read_array", read_array)
+    p.set(elementwise_rules, "read_array", read_array)
     p.set(saved.Saved, "check", lambda self, node: None)

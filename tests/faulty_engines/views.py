@@ -8,7 +8,7 @@ import numpy as np
 
 import reference_engine as engine
 from reference_engine.ops import complex as complexes
-from reference_engine.ops import indexing, positions, scatter, splitting, strided
+from reference_engine.ops import diagonals, indexing, positions, splitting, strided
 from reference_engine.ops.kinds import Rule
 from reference_engine.tape import views
 from tests.faulty_engines.patching import Patch, fault
@@ -88,13 +88,13 @@ def diagonal_is_transposed_by_spreading(p: Patch) -> None:
     def spread(g: Any, x_shape: tuple) -> Any:
         return g.expand(x_shape) if isinstance(g, engine.Tensor) else np.resize(g, x_shape)
 
-    p.set(scatter.diagonal_view, "rules", (Rule(spread),))
+    p.set(diagonals.diagonal_view, "rules", (Rule(spread),))
 
 
 @fault("views")
 def view_as_dtype_converts(p: Patch) -> None:
     """view(dtype) converts the values instead of reading their bytes."""
-    p.set(strided.dtype_view, "forward", lambda x, *, dtype: x.astype(dtype))
+    p.set(strided, "reread", lambda array, dtype: array.astype(dtype))
 
 
 @fault("views")
