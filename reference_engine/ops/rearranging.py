@@ -12,9 +12,8 @@ import numpy as np
 from reference_engine.ops import complex as complex_ops
 from reference_engine.ops import indexing, registry, strided
 from reference_engine.ops.diagonals import diagonal
-from reference_engine.ops.kinds import linear
 from reference_engine.ops.positions import index_copy_out
-from reference_engine.ops.registry import both, function, method
+from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import (
     alias,
     axis,
@@ -59,16 +58,6 @@ def _matrix_transpose(self: Tensor) -> Tensor:
 
 registry.methods["T"] = property(_reversed_dims)
 registry.methods["mT"] = property(_matrix_transpose)
-
-
-@method
-def as_subclass(self: Tensor, cls: type[Tensor]) -> Tensor:
-    """The same memory and history as an object of a subclass. Source: torch.Tensor.as_subclass."""
-    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
-        raise TypeError(f"cls must be a type (got {type(cls).__name__})")
-    result = cls._adopt(wrap(self._array[...]))
-    alias.record((self,), {}, (result,))
-    return result
 
 
 # --- reversals and rotations -------------------------------------------------------------------------------------
@@ -245,19 +234,3 @@ def resolve_neg(input: Tensor) -> Tensor:
 def is_neg(input: Tensor) -> bool:
     """Whether it is a view that negates lazily: never here. Source: torch.is_neg."""
     return False
-
-
-trace_op = linear("trace", lambda x: np.trace(x), lambda g, x_shape: _on_diagonal(g, x_shape))
-
-
-def _on_diagonal(g: Any, shape: tuple[int, ...]) -> Any:
-    eye = np.eye(*shape, dtype=(g._array if isinstance(g, Tensor) else g).dtype)
-    return g * (wrap(eye) if isinstance(g, Tensor) else eye)
-
-
-@both
-def trace(input: Tensor) -> Tensor:
-    """The sum of a matrix's diagonal; integers add up in int64. Source: torch.trace."""
-    if input._array.ndim != 2:
-        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input._array.ndim}")
-    return trace_op(input)

@@ -1,4 +1,4 @@
-"""Reductions at indices: scatter_reduce, index_reduce, and reductions of consecutive segments.
+"""Reductions at indices: scatter_reduce and index_reduce.
 
 Every element of the source belongs to one place of the input. With include_self the input's element takes part in its
 place's reduction; without it, it stays only where no source element arrives. With n elements at a place:
@@ -11,7 +11,6 @@ An element of the input that does not take part gets gradient 0, and no share of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import put_positions, take_positions
 from reference_engine.ops.reductions import product_of_others
-from reference_engine.ops.registry import both, function
+from reference_engine.ops.registry import both
 from reference_engine.ops.scatter import _leading, as_it_was, as_vector, scatter_key, slices_key
-from reference_engine.ops.shapes import mismatch, reshape_copy, reshape_to
+from reference_engine.ops.shapes import mismatch, reshape_to
 from reference_engine.state import warn_once
 from reference_engine.tensor import Tensor, wrap
 
@@ -197,66 +196,3 @@ def index_reduce(
 
 for _fn in (scatter_reduce, index_reduce):
     registry.publish(f"{_fn.__name__}_", in_place(_fn, f"{_fn.__name__}_"), module=False)
-
-
-# --- consecutive segments ----------------------------------------------------------------------------------------
-
-EMPTY = {"sum": 0.0, "mean": float("nan"), "prod": 1.0, "max": float("-inf"), "min": float("inf")}
-
-
-def _segments(lengths: Tensor | None, offsets: Tensor | None, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of each segment, per row of the leading dimensions."""
-    if offsets is not None:
-        bounds = offsets._array
-        return bounds[..., :-1], bounds[..., 1:]
-    if lengths is None:
-        raise RuntimeError("segment_reduce(): Either lengths or offsets must be defined.")
-    ends = np.cumsum(lengths._array, -1)
-    return ends - lengths._array, ends
-
-
-@function
-def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
-                   offsets: Tensor | None = None, axis: int = 0, unsafe: bool = False, initial: Any = None) -> Tensor:  # fmt: skip
-    """Consecutive segments along an axis, each reduced to one element; an empty one gives `initial`, else what the
-    reduction gives of nothing. Source: torch.segment_reduce.
-    """
-    if reduce not in EMPTY:
-        raise RuntimeError(f"unsupported reduction given! {reduce}")
-    begins, ends = _segments(lengths, offsets, axis)
-    axis %= max(data._array.ndim, 1)
-    if axis != begins.ndim - 1:
-        raise RuntimeError(f"segment_reduce(): Expected axis to be the last dimension of lengths but got {axis}.")
-    if not unsafe and lengths is not None and (lengths._array < 0).any():
-        raise RuntimeError("lengths contains negative value!")
-    if not unsafe and begins.size and (ends[..., -1] != data._array.shape[axis]).any():
-        raise RuntimeError(
-            "segment_reduce(): Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when !unsafe."
-        )
-    rows = [_row(data[at], begins[at], ends[at], reduce, initial) for at in np.ndindex(*begins.shape[:-1])]
-    stack = registry.functions["stack"]
-    return reshape_copy(stack(rows), shape=(*begins.shape, *data._array.shape[axis + 1 :]))
-
-
-def _row(data: Tensor, begins: np.ndarray, ends: np.ndarray, reduce: str, initial: Any) -> Tensor:
-    parts = [_segment(data[int(a) : int(b)], reduce, initial) for a, b in zip(begins, ends, strict=True)]
-    return registry.functions["stack"](parts) if parts else data[:0]
-
-
-def _segment(part: Tensor, reduce: str, initial: Any) -> Tensor:
-    """One segment; `initial` takes part in every reduction but counts for no element of a mean."""
-    start = EMPTY[reduce] if initial is None else initial
-    size = part._array.shape[0]
-    if size == 0:
-        return part.sum(0) * 0 + start
-    if reduce in ("max", "min"):
-        most: Callable = registry.functions["amax" if reduce == "max" else "amin"]
-        limit = part[:1].detach() * 0 + start
-        return most(registry.functions["cat"]([part, limit]), 0)
-    if reduce == "prod":
-        return part.prod(0) * start
-    total = part.sum(0) + (0 if initial is None else start)
-    return total / size if reduce == "mean" else total
-
-
-registry.publish("_segment_reduce", segment_reduce, method=False)
