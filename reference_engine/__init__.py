@@ -154,6 +154,11 @@ def is_inference(input: Tensor) -> Any:
     return input.is_inference()
 
 
+def is_nonzero(input: Tensor) -> Any:
+    """Whether the only element is not zero. Source: torch.is_nonzero."""
+    return True if input else False  # noqa: SIM210 - bool is a dtype in this namespace
+
+
 def numel(input: Tensor) -> Any:
     """The number of elements. Source: torch.numel."""
     return input.numel()

@@ -8,7 +8,8 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.layouts import FORMATS, contiguous_format, is_dense, is_ordered, strided
-from reference_engine.memory import CPU, Size, Storage, device, memory_start
+from reference_engine.memory import CPU, META, Size, Storage, device, memory_start
+from reference_engine.meta import is_meta
 from reference_engine.tape.saved import type_name
 
 if TYPE_CHECKING:
@@ -53,13 +54,18 @@ class Described(Base):
 
     @property
     def device(self) -> device:
-        return CPU
+        return META if is_meta(self) else CPU
 
     @property
     def layout(self) -> Any:
         return strided
 
-    is_cuda = is_sparse = is_quantized = is_meta = is_mkldnn = is_nested = is_xpu = is_mps = False
+    is_cuda = is_sparse = is_quantized = is_mkldnn = is_nested = is_xpu = is_mps = False
+
+    @property
+    def is_meta(self) -> bool:
+        """Whether it has a form and no elements."""
+        return is_meta(self)
 
     @property
     def itemsize(self) -> int:

@@ -10,28 +10,28 @@ kinds: dict[type, type] = {}  # arrays that are not NumPy's -> the class of tens
 
 
 class device:
-    """Where a tensor lives; this engine has the CPU. Source: torch.device."""
+    """Where a tensor lives; this engine has the CPU, and "meta" for tensors without elements. Source: torch.device."""
 
     def __init__(self, kind: Any = "cpu", index: int | None = None) -> None:
         kind = str(kind)
-        if kind.split(":")[0] != "cpu":
+        if kind.split(":")[0] not in ("cpu", "meta"):
             raise NotImplementedError(f"the reference engine computes on the CPU; device {kind!r} is not available")
-        self.type, self.index = "cpu", index
+        self.type, self.index = kind.split(":")[0], index
 
     def __repr__(self) -> str:
-        return "device(type='cpu')"
+        return f"device(type='{self.type}')"
 
     def __str__(self) -> str:
-        return "cpu"
+        return self.type
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, device)
+        return isinstance(other, device) and self.type == other.type
 
     def __hash__(self) -> int:
-        return hash("cpu")
+        return hash(self.type)
 
 
-CPU = device()
+CPU, META = device(), device("meta")
 
 
 class Size(tuple):

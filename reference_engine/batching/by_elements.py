@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_engine.batching.rules import aligned, counts, dimensions
-from reference_engine.batching.tensor import batched, exposed, innermost, is_batched_at
+from reference_engine.batching.tensor import batched, bottom, exposed, innermost, is_batched_at
 from reference_engine.ops.registry import functions
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def embedding(indices: Tensor, weight: Tensor) -> Tensor:
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
     """torch.nn.functional.nll_loss, put together from operators that have rules."""
     classes = 1 if input.dim() > 1 else 0
+    if weight is None and not (bottom(target)._array == ignore_index).any():
+        loss = -functions["gather"](input, classes, target.unsqueeze(classes)).squeeze(classes)
+        return loss if reduction == "none" else getattr(loss, reduction)()
     kept = target.ne(ignore_index)
     safe = target.masked_fill(kept.logical_not(), 0)
     picked = functions["gather"](input, classes, safe.unsqueeze(classes)).squeeze(classes)

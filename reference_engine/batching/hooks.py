@@ -52,7 +52,13 @@ def gradients(
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         else:
             seeds.append(_ones(exposed(y, level)))
-    found = grad([exposed(y, level) for y in outputs], [exposed(x, level) for x in inputs], seeds, **options)
+    roots, wanted = [exposed(y, level) for y in outputs], [exposed(x, level) for x in inputs]
+    # Where no other level is around, all of it is plain, and arrays can flow.
+    around, state.vmap_levels = state.vmap_levels, () if state.vmap_levels == (level,) else state.vmap_levels
+    try:
+        found = grad(roots, wanted, seeds, **options)
+    finally:
+        state.vmap_levels = around
     return tuple(None if g is None else hidden(g, level) for g in found)
 
 
@@ -63,17 +69,20 @@ def _ones(x: Tensor) -> Tensor:
     return wrap(np.ones_like(x._array))
 
 
-def overwrite(target: Tensor, result: Tensor) -> Tensor:
-    """Writes a batched result into a batched tensor: into what it holds."""
+def overwrite_held(target: Tensor, compute: Callable) -> Tensor:
+    """A change in place of a batched tensor: of what it holds."""
+    from reference_engine.ops.inplace import overwrite
+
+    assert isinstance(target, BatchedTensor)
+    level = target._level
+    overwrite(target._value, lambda alias: exposed(compute(batched(alias, level)), level))
+    return target
+
+
+def refuse_write(target: Tensor, result: Tensor) -> None:
+    """Raises: what differs between examples cannot be written into what they share."""
     level = innermost((result,))
-    if level is None or holds_batch_of(target, level):
-        assert isinstance(target, BatchedTensor)
-        value = exposed(result, target._level) if isinstance(result, BatchedTensor) else result
-        if result.shape != target.shape:
-            raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape "
-                               f"{list(result.shape)}")  # fmt: skip
-        target._value.copy_(value)
-        return target
+    assert level is not None
     if result.shape != target.shape or not _is_factory(target):
         raise RuntimeError(f"output with shape {list(target.shape)} doesn't match the broadcast shape "
                            f"{[level.size, *result.shape]}")  # fmt: skip
@@ -91,7 +100,7 @@ def randomness(shape: tuple[int, ...]) -> tuple[tuple[int, ...], list[Level]]:
     for level in state.vmap_levels:
         if level.randomness == "error":
             raise RuntimeError(RANDOM)
-        if level.randomness == "different":
+        if level.randomness == "different" and not level.looped:
             levels.append(level)
     return (*(level.size for level in levels), *shape), levels
 

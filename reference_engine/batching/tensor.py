@@ -9,6 +9,7 @@ a level further out. History and tangents are those of what it holds. Source: to
 from __future__ import annotations
 
 from itertools import count
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,29 +47,36 @@ class NeedsLoop(Exception):
 
 class Level:
     """One vmap: how many examples there are, and what random operators do in it. A later one has a larger index: it is
-    further in.
+    further in. `looped`: it runs example by example, so that nothing is batched there.
     """
 
     _numbers = count()
 
-    def __init__(self, size: int, randomness: str) -> None:
-        self.index, self.size, self.randomness = next(Level._numbers), size, randomness
+    def __init__(self, size: int, randomness: str, *, looped: bool = False) -> None:
+        self.index, self.size, self.randomness, self.looped = next(Level._numbers), size, randomness, looped
 
 
 class Probe:
     """In the place of a batched tensor's array: the form of one example, and no elements."""
 
-    __slots__ = ("dtype", "flags", "itemsize", "nbytes", "ndim", "shape", "size", "strides")
+    __slots__ = ("dtype", "itemsize", "ndim", "shape", "strides")
 
     def __init__(self, array: Any) -> None:
         self.shape, self.strides = array.shape[1:], array.strides[1:]
         self.dtype, self.itemsize, self.ndim = array.dtype, array.dtype.itemsize, array.ndim - 1
-        self.size = int(np.prod(self.shape))
-        self.nbytes = self.size * self.itemsize
-        self.flags = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), self.shape, self._steps()).flags
 
-    def _steps(self) -> list[int]:
-        return [stride // self.itemsize for stride in self.strides]
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def flags(self) -> Any:
+        steps = [stride // self.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(np.empty(1, np.int8), self.shape, steps).flags
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise NeedsLoop
@@ -177,6 +185,13 @@ def apply(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return batched(apply(function, x._value), x._level) if isinstance(x, BatchedTensor) else function(x)
 
 
+def bottom(x: Tensor) -> Tensor:
+    """What is held at the bottom of a batched tensor, with all batches in front."""
+    while isinstance(x, BatchedTensor):
+        x = x._value
+    return x
+
+
 def innermost(values: Any) -> Level | None:
     """The innermost level at which any of `values` is batched."""
     levels = [x._level for x in values if isinstance(x, BatchedTensor)]
@@ -225,10 +240,10 @@ def _repeated(x: Tensor, level: Level) -> Tensor:
     """x once for each example. Its tangents may differ between examples all the same."""
     tangents = _tangents(x) if state.dual_levels else []
     if not tangents:
-        return x.unsqueeze(0).expand(level.size, *x.shape)
+        return x.expand(level.size, *x.shape)
     from reference_engine.tape.tangents import below, put
 
-    result = below(x, state.dual_levels[0]).unsqueeze(0).expand(level.size, *x.shape)
+    result = below(x, state.dual_levels[0]).expand(level.size, *x.shape)
     for dual, tangent in tangents:
         put(result, dual, exposed(tangent, level))
     return result
@@ -244,7 +259,7 @@ def hidden(x: Tensor, level: Level) -> Tensor:
 def everywhere(x: Tensor) -> Tensor:
     """x batched at all levels that there are: each example has its own."""
     for level in state.vmap_levels:
-        if not is_batched_at(x, level):  # where only a tangent is, the value stays one for all
+        if not (level.looped or is_batched_at(x, level)):  # where only a tangent is, the value stays one for all
             x = _inserted(x, level)
     return x
 

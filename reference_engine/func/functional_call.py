@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from reference_engine.state import state
+
 if TYPE_CHECKING:
     from reference_engine.nn import Module
     from reference_engine.tensor import Tensor
 
+ABSENT = object()
 TIED = "functional_call got multiple values for keys {names}, which are tied. Consider using tie_weights=False"
 
 
@@ -27,8 +30,9 @@ def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any =
     wanted = {name: value for name, value in given.items() if name in own}
     if tie_weights:
         wanted = _tied(wanted, own)
+    wanted.update({name: value for name, value in given.items() if name not in own and _is_parametrized(module, name)})
     places = {name: _place(module, name) for name in wanted}
-    before = {name: store[key] for name, (store, key) in places.items()}
+    before = {name: store.get(key, ABSENT) for name, (store, key) in places.items()}
     try:
         for name, (store, key) in places.items():
             store[key] = wanted[name]
@@ -38,7 +42,10 @@ def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any =
         for name, (store, key) in places.items():
             if name in given:
                 given[name] = store.get(key, given[name])
-            store[key] = before[name]
+            if before[name] is ABSENT:
+                store.pop(key, None)
+            else:
+                store[key] = before[name]
         if isinstance(parameter_and_buffer_dicts, dict):
             parameter_and_buffer_dicts.update({name: given[name] for name in places if name in given})
 
@@ -82,15 +89,35 @@ def _tied(wanted: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor
     for name, tensor in own.items():
         group = [other for other in own if own[other] is tensor]
         values = [wanted[other] for other in group if other in wanted]
-        if len({id(value) for value in values}) > 1:
+        if any(not _same(values[0], value) for value in values[1:]):
             raise ValueError(TIED.format(names=sorted(n for n in group if n in wanted)))
         if values:
-            result[name] = values[0]
+            result[name] = wanted.get(name, values[0])
     return result
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are one, or have the same values. Values that differ between examples cannot be compared."""
+    if a is b or state.vmap_levels:
+        return a is b
+    return a.shape == b.shape and a.dtype is b.dtype and bool((a._array == b._array).all())
+
+
+def _is_parametrized(module: Module, name: str) -> bool:
+    """Whether a dotted name is that of a tensor which a parametrization computes."""
+    path, _, key = name.rpartition(".")
+    owner: Any = module
+    for part in path.split(".") if path else ():
+        owner = owner._modules.get(part)
+        if owner is None:
+            return False
+    return key in owner._modules.get("parametrizations", ())
 
 
 def _place(module: Module, name: str) -> tuple[dict, str]:
     """Where a tensor of that qualified name is kept."""
     path, _, key = name.rpartition(".")
     owner: Any = module.get_submodule(path) if path else module
+    if _is_parametrized(owner, key):
+        return owner._replaced, key  # the parametrization does not run
     return (owner._parameters if key in owner._parameters else owner._buffers), key

@@ -7,6 +7,7 @@ example, it runs example by example.
 from __future__ import annotations
 
 import functools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from reference_engine.batching.rules import counts
@@ -16,7 +17,7 @@ from reference_engine.tensor import Tensor
 from reference_engine.utils._pytree import LEAF, TreeSpec, tree_flatten, tree_unflatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 RANDOMNESS = ("error", "different", "same")
 
@@ -39,6 +40,8 @@ def vmap(func: Callable, in_dims: Any = 0, out_dims: Any = 0, randomness: str = 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         flat, dims, form = _mapped_inputs(name, args, in_dims)
         size = _batch_size(flat, dims)
+        if chunk_size == 1:  # documented as the for-loop: no example is batched
+            return _looped(func, flat, dims, form, kwargs, size, randomness, out_dims)
         if chunk_size is None or chunk_size >= size:
             return _one(func, name, flat, dims, form, kwargs, size, randomness, out_dims)
         return _in_chunks(func, name, flat, dims, form, kwargs, size, randomness, out_dims, chunk_size)
@@ -51,20 +54,48 @@ def _one(func: Callable, name: str, flat: list, dims: list, form: TreeSpec, kwar
     """One run on batched tensors, or where that cannot be, a run per example."""
     generator = process.generator.get_state()
     level = Level(size, randomness)
+    written: list[tuple[Any, Any]] = []
+    try:
+        with inside(level), remembering(written):
+            inputs = [_batched_input(x, d, level) for x, d in zip(flat, dims, strict=True)]
+            output = func(*tree_unflatten(inputs, form), **kwargs)
+            return _unbatched(output, out_dims, level, name)
+    except NeedsLoop:
+        process.generator.set_state(generator)
+        for array, old in reversed(written):
+            array[...] = old
+    counts["looped"] += 1
+    return _looped(func, flat, dims, form, kwargs, size, randomness, out_dims)
+
+
+@contextmanager
+def inside(level: Level) -> Iterator[None]:
+    """While `level` is the innermost of the vmaps around."""
     before = state.vmap_levels
     state.vmap_levels = (*before, level)
     state.refresh()
     try:
-        inputs = [_batched_input(x, d, level) for x, d in zip(flat, dims, strict=True)]
-        output = func(*tree_unflatten(inputs, form), **kwargs)
-        return _unbatched(output, out_dims, level, name)
-    except NeedsLoop:
-        process.generator.set_state(generator)
+        yield
     finally:
         state.vmap_levels = before
         state.refresh()
-    counts["looped"] += 1
-    return _looped(func, flat, dims, form, kwargs, size, randomness, out_dims)
+
+
+@contextmanager
+def remembering(written: list[tuple[Any, Any]]) -> Iterator[None]:
+    """Keeps (memory, its elements) of what is about to be changed in place, so that the run can be taken back."""
+    told = state.before_write
+
+    def remember(tensor: Tensor) -> None:
+        if told is not None:
+            told(tensor)
+        written.append((tensor._array, tensor._array.copy()))
+
+    state.before_write = remember
+    try:
+        yield
+    finally:
+        state.before_write = told
 
 
 def _looped(func: Callable, flat: list, dims: list, form: TreeSpec, kwargs: dict, size: int, randomness: str,
@@ -73,14 +104,18 @@ def _looped(func: Callable, flat: list, dims: list, form: TreeSpec, kwargs: dict
     from reference_engine.ops.joining import stack
 
     start = process.generator.get_state()
-    rows, output_form = [], LEAF
+    rows, output_form, name = [], LEAF, getattr(func, "__name__", repr(func))
     for k in range(size):
         if randomness == "same":
             process.generator.set_state(start)
         own = [x if d is None else x.select(d, k) for x, d in zip(flat, dims, strict=True)]
-        leaves, output_form = tree_flatten(func(*tree_unflatten(own, form), **kwargs))
+        with inside(Level(1, randomness, looped=True)):
+            leaves, output_form = tree_flatten(func(*tree_unflatten(own, form), **kwargs))
         rows.append(leaves)
-    places = _out_dims(out_dims, output_form, "vmap")
+    places = _out_dims(out_dims, output_form, name)
+    for value, place in zip(rows[0] if rows else (), places, strict=False):
+        if place is not None:
+            _check_tensor(value, name)
     columns = [column[0] if place is None else stack(list(column)).movedim(0, place)
                for column, place in zip(zip(*rows, strict=True), places, strict=True)]  # fmt: skip
     return tree_unflatten(columns, output_form)
@@ -125,11 +160,15 @@ def _result(x: Any, place: int | None, level: Level, name: str) -> Any:
         if isinstance(x, BatchedTensor) and x._level is level:
             raise ValueError(f"vmap({name}, ...): `{name}` can not return a BatchedTensor when out_dim is None")
         return x
+    _check_tensor(x, name)
+    value = x._value if isinstance(x, BatchedTensor) and x._level is level else x.expand(level.size, *x.shape)
+    return value.movedim(0, place) if place else value
+
+
+def _check_tensor(x: Any, name: str) -> None:
     if not isinstance(x, Tensor):
         raise ValueError(f"vmap({name}, ...): `{name}` must only return Tensors, got type {type(x)}. Did you mean to set "
                          "out_dims= to None for output?")  # fmt: skip
-    value = x._value if isinstance(x, BatchedTensor) and x._level is level else x.expand(level.size, *x.shape)
-    return value.movedim(0, place) if place else value
 
 
 def _out_dims(out_dims: Any, form: TreeSpec, name: str) -> list:

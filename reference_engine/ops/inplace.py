@@ -37,6 +37,12 @@ def in_place(function: Callable, name: str) -> Callable:
 
 def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     """Replaces `target`'s values by `compute(alias of target)` and its history by what that recorded."""
+    if state.vmap_levels:
+        from reference_engine.batching.hooks import overwrite_held
+        from reference_engine.batching.tensor import BatchedTensor
+
+        if isinstance(target, BatchedTensor):
+            return overwrite_held(target, compute)
     alias = Tensor._adopt(target)
     alias._counter = None
     alias._edge, alias._tracked = recorded_edge(target), target._tracked
@@ -49,11 +55,10 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     before = next_sequence_number()
     result = compute(alias)
     if state.vmap_levels:
-        from reference_engine.batching import hooks
-        from reference_engine.batching.tensor import BatchedTensor
+        from reference_engine.batching.hooks import refuse_write
 
-        if isinstance(result, BatchedTensor) or isinstance(target, BatchedTensor):
-            return hooks.overwrite(target, result)
+        if isinstance(result, BatchedTensor):
+            refuse_write(target, result)
     if result.dtype.category > target.dtype.category:
         names = dtypes.type_name(result.dtype), dtypes.type_name(target.dtype)
         raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")

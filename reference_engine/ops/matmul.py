@@ -28,14 +28,19 @@ def mT(x: Any) -> Any:
 def product(a: Any, b: Any) -> Any:
     """a @ b with both at least matrices, over arrays and tensors."""
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        return np.matmul(a, b)
+        return multiplied(a, b)
     return mm_op(a, b) if a.ndim == b.ndim == 2 else bmm_op(a, b)
+
+
+def multiplied(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b of arrays that are matrices or batches of them. With one column an outer product, which BLAS is slow at."""
+    return a * b if a.shape[-1] == 1 == b.shape[-2] else np.matmul(a, b)
 
 
 # fmt: off
 #              value                              d/da                                   d/db
-mm_op   = general("mm",  lambda a, b: np.matmul(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
-bmm_op  = general("bmm", lambda a, b: np.matmul(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
+mm_op   = general("mm",  lambda a, b: multiplied(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
+bmm_op  = general("bmm", lambda a, b: multiplied(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
 mv_op   = general("mv",  lambda a, b: np.matmul(a, b), lambda g, b: outer_product(g, b),    lambda g, a: matvec(mT(a), g), saved_names=("self", "vec"), multilinear=True)
 dot_op  = general("dot", lambda a, b: np.asarray(np.dot(a, b)), lambda g, b: g * b,         lambda g, a: g * a, saved_names=("self", "tensor"), multilinear=True)
 # fmt: on

@@ -8,6 +8,7 @@ import numpy as np
 
 from reference_engine import dtypes, narrow_types
 from reference_engine.layouts import contiguous_format, is_ordered, ordered, preserve_format, preserved
+from reference_engine.meta import NO_DATA, NoElements
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import Operator, linear
 from reference_engine.ops.registry import both, method
@@ -62,9 +63,11 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, non_bloc
             dtype = dtypes.as_dtype(arg)
         elif isinstance(arg, (str, _device_type)):
             device = arg
-    if device is not None:
-        _device_type(device)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else self.dtype
+    if device is not None and _device_type(device).type != self.device.type:
+        if self.is_meta:
+            raise NotImplementedError(NO_DATA)
+        return wrap(NoElements(self._array.shape, wanted.numpy))
     if wanted is self.dtype and not copy:
         return self if memory_format in (None, preserve_format) else contiguous(self, memory_format)
     result = cast(self, dtype=wanted.numpy)

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from reference_engine import dtypes
+from reference_engine.memory import device
 from reference_engine.nn.modules.hooks import (
     Hooked,
     register_module_forward_hook,
@@ -186,7 +187,10 @@ class Module(Registered, Stateful, Hooked):
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Module:
-        """Casts floating parameters and buffers, in place. Source: torch.nn.Module.to."""
+        """Casts floating parameters and buffers, in place, or takes their elements away. Source: torch.nn.Module.to."""
+        place = next((a for a in args if isinstance(a, (str, device))), kwargs.get("device"))
+        if place is not None and device(place).type == "meta":
+            self._apply(lambda t: t.to("meta"))
         like = [a.dtype for a in args if hasattr(a, "_array")]
         given = [a for a in args if isinstance(a, dtypes.dtype)]
         dtype = next(iter([*like, *given]), kwargs.get("dtype"))
