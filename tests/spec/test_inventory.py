@@ -11,10 +11,10 @@ from .conftest import REAL, Folder
 
 # Chapters of which every row is shown. One that is being written joins when it is done.
 COMPLETE = {
-    "accumulation", "anomaly", "autograd_grad", "backward", "broadcasting", "checkpoint", "complex", "control_flow",
-    "custom_function", "detach", "dtype", "forward_ad", "functional", "grad_fn", "grad_modes", "higher_order", "hooks", "inplace",
-    "layout", "leaves", "nn", "node_hooks", "nondifferentiable", "ops", "optim", "retain_graph", "saved_tensors", "threads",
-    "training", "views", "worked_examples",
+    "accumulation", "anomaly", "autograd_grad", "backward", "broadcasting", "checkpoint", "complex",
+    "control_flow", "custom_function", "detach", "dtype", "forward_ad", "func_transforms", "functional", "grad_fn",
+    "grad_modes", "higher_order", "hooks", "inplace", "layout", "leaves", "nn", "node_hooks", "nondifferentiable",
+    "ops", "optim", "retain_graph", "saved_tensors", "threads", "training", "views", "vmap", "worked_examples",
 }  # fmt: skip
 
 
