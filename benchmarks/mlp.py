@@ -7,6 +7,7 @@ a goal. Run: python -m benchmarks.mlp
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.measure import Contender, one_thread, ratios, table
@@ -23,7 +24,7 @@ def data(dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """(weights and biases in turn, images, labels), the same for every contender."""
     draw = np.random.default_rng(0)
     parameters = []
-    for inside, outside in zip(SIZES[:-1], SIZES[1:], strict=True):
+    for inside, outside in pairwise(SIZES):
         parameters += [draw.standard_normal((inside, outside)) / np.sqrt(inside), np.zeros(outside)]
     images = draw.standard_normal((BATCH, SIZES[0]))
     return [p.astype(dtype) for p in parameters], images.astype(dtype), draw.integers(0, SIZES[-1], BATCH)

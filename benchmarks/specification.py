@@ -32,7 +32,7 @@ def once(engine: str) -> tuple[int, dict[str, float]]:
     """(cases, processor seconds by chapter) of one engine in a fresh process."""
     import json
 
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     output = subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM, engine], env={**os.environ, **threads},
                             check=True, capture_output=True, text=True)  # fmt: skip
     found = json.loads(output.stdout.splitlines()[-1])
