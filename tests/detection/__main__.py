@@ -17,12 +17,12 @@ def main() -> None:
     bad = False
     mistakes = {fault.name: fault.mistake for fault in FAULTS_PLANTED}
     sizes = [int(size) for size in sys.argv[1:]] or SIZES
-    print(f"{'mistake':56} {'n':>5} planted caught")
+    print(f"{'mistake':60} {'n':>5} planted caught")
     for size in sizes:
         for found in detection(size):
             caught = len(found.planted) - len(found.missed)
             missed = f"  MISSED in {', '.join(found.missed)}" if found.missed else ""
-            print(f"{mistakes[found.fault]:56} {size:5} {len(found.planted):7} {caught:6}{missed}")
+            print(f"{mistakes[found.fault]:60} {size:5} {len(found.planted):7} {caught:6}{missed}")
             bad |= bool(found.missed)
     for size in sizes:
         for engine in filter(available, ("reference", "torch")):
