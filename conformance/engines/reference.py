@@ -13,6 +13,8 @@ from conformance.outcome import TensorValue
 from .base import Mode
 from .torch_like import TorchLike
 
+NATIVE = {name: np.dtype(name) for name in ("float32", "float64", "complex64", "complex128", "int64", "bool")}
+
 
 class ReferenceEngine(TorchLike):
     """The reference: sparse tensors are read as the dense ones that they stand for, and more modes are restored."""
@@ -39,7 +41,7 @@ class ReferenceEngine(TorchLike):
         return (*super().find_modes(), *(switch(name, default) for name, default in own.items()))
 
     def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:
-        if array.dtype.name != dtype:
+        if NATIVE.get(dtype) != array.dtype:
             return super().make(array, dtype, requires_grad)
         tensor = self.namespace.from_numpy(array.copy())
         return tensor.requires_grad_() if requires_grad else tensor

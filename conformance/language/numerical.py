@@ -76,7 +76,7 @@ class Numerical:
         """
         if isinstance(wide, list | tuple):
             return tuple([self.rounded(w, item, inputs) for w, item in zip(wide, like, strict=True)])
-        precision = PRECISIONS.get(self.engine.read(like).dtype)
+        precision = PRECISIONS.get(self._form(like)[1])
         if precision is None:
             return wide
         array = self._array(wide)
@@ -116,9 +116,16 @@ class Numerical:
     # --- arrays in and out ---
 
     def _direction(self, like: Any, key: int) -> Any:
-        value = self.engine.read(like)
-        array = differences.numbers(value.shape, key, value.dtype.startswith("complex"))
-        return self.engine.make(array, value.dtype, False)
+        shape, dtype = self._form(like)
+        return self.engine.make(differences.numbers(shape, key, dtype.startswith("complex")), dtype, False)
+
+    def _form(self, tensor: Any) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype, without reading the elements where the engine tells them."""
+        name = getattr(self.engine, "dtype_name", None)
+        if name is not None:
+            return tuple(tensor.shape), name(tensor.dtype)
+        value = self.engine.read(tensor)
+        return value.shape, value.dtype
 
     def _array(self, tensor: Any) -> Array:
         if type(tensor) is Estimate:
