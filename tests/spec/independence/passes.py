@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.autograd.function_node import FunctionNode
+from reference_engine.batching.tensor import BatchedTensor
 from reference_engine.ops.kinds import OpNode
 from reference_engine.tape.node import LEAF
 from reference_engine.tensor import Tensor
@@ -53,6 +54,8 @@ def receivers(follower: Follower, roots: Sequence[Any]) -> tuple[list[Receiver],
 
 def run(follower: Follower, original: Callable, roots: Sequence[Any], seeds: Sequence[Any], options: dict) -> list:
     """The pass itself, then shadows for what it gave."""
+    if not options["keep_graph"] and any(isinstance(seed, BatchedTensor) for seed in seeds):
+        return original(roots, seeds, **options)  # following goes example by example, which takes a graph that is kept
     recorded, targets = options["recorded"], options.get("targets")
     accumulating = options.get("accumulating", True)
     waiting, reasons = receivers(follower, roots)
