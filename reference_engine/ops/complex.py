@@ -136,7 +136,9 @@ def view_of_conjugate(op: Operator, x: ConjTensor, params: dict[str, Any]) -> An
 
 def conjugated(g: Any) -> Any:
     """The conjugate of a gradient, array or tensor; a real one itself."""
-    return conj(g) if isinstance(g, Tensor) else np.conj(g)
+    if isinstance(g, Tensor):
+        return conj(g)
+    return np.conj(g) if g.dtype.kind == "c" else g  # NumPy copies what is real
 
 
 def as_reals(g: Any) -> Any:
