@@ -27,7 +27,7 @@ run: install
 	if [ $$code -le 1 ]; then echo "report: $(abspath $(OUT))/report.html"; fi; exit $$code
 
 test: install
-	$(BIN)/python -m pytest -m "not slow and not network" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not network" -n $(JOBS) --dist loadscope $(ARGS)
 
 # What takes minutes: marked slow, or building the wheel and installing it into an empty environment.
 test-slow: install
