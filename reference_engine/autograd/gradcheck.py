@@ -116,7 +116,7 @@ def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1
 
 def _check_inputs(inputs: tuple) -> list[Tensor]:
     tracked = [x for x in _tensors(inputs) if x.requires_grad]
-    if not tracked:
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
         raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of them have "
                          "requires_grad=True.")  # fmt: skip
     for i, x in enumerate(inputs):
@@ -127,7 +127,7 @@ def _check_inputs(inputs: tuple) -> list[Tensor]:
                           "check will likely fail if all the inputs are not of double precision floating point or "
                           "complex. ", stacklevel=4)  # fmt: skip
         steps = x._array.strides
-        if any(step == 0 and n > 1 for n, step in zip(x._array.shape, steps, strict=False)):
+        if x._array.size and any(step == 0 and n > 1 for n, step in zip(x._array.shape, steps, strict=False)):
             raise RuntimeError(f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
                                "non-overlapping to be able to compute the numerical gradients correctly. You should call "
                                ".contiguous on the input before passing it to gradcheck.")  # fmt: skip
@@ -202,8 +202,15 @@ def _compare(check: Check, how: str, pair: tuple[int, int], numerical: np.ndarra
         prefix = f"While considering the {('imaginary', 'real')[which]} part of complex {varied} only, "
         analytical, numerical = halves[0][which], halves[1][which]
     message = (f"{prefix}Jacobian{how} mismatch for output {j} with respect to input {i},\n"
-               f"numerical:{wrap(numerical)}\nanalytical:{wrap(analytical)}\n")  # fmt: skip
+               f"numerical:{_shown(check, i, numerical)}\nanalytical:{_shown(check, i, analytical)}\n")  # fmt: skip
     raise GradcheckError(message + (_in_slow_mode(check, how, i, j) if check.fast else ""))
+
+
+def _shown(check: Check, i: int, matrix: np.ndarray) -> Any:
+    """A matrix as its message shows it: a number in fast mode, else of the input's precision."""
+    if check.fast and matrix.size == 1:
+        return matrix.item()
+    return wrap(matrix.astype(np.empty(0, check.tracked[i]._array.dtype).real.dtype))
 
 
 def _in_slow_mode(check: Check, how: str, i: int, j: int) -> str:
@@ -225,7 +232,7 @@ def _in_slow_mode(check: Check, how: str, i: int, j: int) -> str:
 
 
 def _close(a: np.ndarray, b: np.ndarray, rtol: float, atol: float) -> bool:
-    return bool(np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)) if np.size(a) else True
+    return bool(np.allclose(a, b, rtol=rtol, atol=atol)) if np.size(a) else True
 
 
 def _check_constant(check: Check) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from reference_engine.autograd.backward import grad
+from reference_engine.dtypes import of_numpy
 from reference_engine.sparse.array import SparseArray
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Size, Tensor, wrap
 
 
 def as_tuple(x: Any) -> tuple:
@@ -52,6 +53,7 @@ class Space:
         self.masked = masked and self.sparse
         count = self.array.values.size if self.masked else self.array.size
         # Real parts first where the vectors are random, as torch does; element by element otherwise.
+        self.random = random is not None
         if random is None:
             self.vectors = [part * row for row in np.eye(count) for part in parts(self.array)]
         else:
@@ -62,6 +64,14 @@ class Space:
         """A vector in the tensor's shape and type; of a sparse tensor with `masked`, in that of its stored values."""
         shape = self.array.values.shape if self.masked else self.array.shape
         return vector.reshape(shape).astype(self.array.dtype)
+
+    def place(self, nr: int) -> str:
+        """Where the direction of this number points, for a message: nothing where directions are random."""
+        if self.random:
+            return ""
+        shape = self.array.values.shape if self.masked else self.array.shape
+        index = np.unravel_index(nr // len(parts(self.array)), shape)
+        return f"on index {tuple(map(int, index))} "
 
     def coordinates(self, gradient: Tensor | None) -> np.ndarray:
         """A gradient as a vector over this space."""
@@ -97,7 +107,10 @@ def inner(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def differences(fn: Callable, inputs: tuple, space: Space, eps: float, chosen: Callable = differentiable) -> list[list]:
-    """J d for each direction d of the space by central differences: per direction an array per output."""
+    """J d for each direction d of the space by central differences: per direction an array per output.
+
+    Raises AssertionError where an output's shape or type depends on the inputs' values.
+    """
 
     def at(step: np.ndarray) -> list[np.ndarray]:
         moved, back = space.moved(inputs, step)
@@ -107,11 +120,19 @@ def differences(fn: Callable, inputs: tuple, space: Space, eps: float, chosen: C
             back()
 
     rows = []
-    for vector in space.vectors:
+    for k, vector in enumerate(space.vectors):
         step = space.shaped(vector) * eps
         below, above = at(-step), at(step)
+        _check_alike(below, above, f"{space.place(k)}by {eps}")
         rows.append([(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)])
     return rows
+
+
+def _check_alike(below: list, above: list, how: str) -> None:
+    said = "Expected `func` to return outputs with the same {} when inputs are perturbed {}, but got: {}s {} and {}."
+    for a, b in zip(below, above, strict=True):
+        assert a.shape == b.shape, said.format("shape", how, "shape", Size(a.shape), Size(b.shape))
+        assert a.dtype == b.dtype, said.format("dtype", how, "dtype", of_numpy(a.dtype), of_numpy(b.dtype))
 
 
 def tangents(fn: Callable, inputs: tuple, space: Space) -> list[list]:

@@ -237,3 +237,39 @@ def test_deprecated_jacobians_are_of_real_functions(options: dict) -> None:
         get_numerical_jacobian(lambda inputs: inputs[0] ** 2, (x,), **options)
     with pytest.warns(FutureWarning), pytest.raises(ValueError, match="get_analytical_jacobian no longer supports"):
         get_analytical_jacobian((x,), x**2, **options)
+
+
+@pytest.mark.parametrize(("fast", "place"), [(False, r"on index \(0, 0\) by"), (True, "perturbed by")])
+def test_outputs_that_change_shape_or_type_are_named(fast: bool, place: str) -> None:
+    """The message says which element was moved, and what the outputs were."""
+
+    def alternating(first: Any, second: Any) -> Any:
+        calls = []
+
+        def function(t: torch.Tensor) -> torch.Tensor:
+            calls.append(t)
+            return first(t) if len(calls) % 2 else second(t)
+
+        return function
+
+    x = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(AssertionError, match=place + r".*shapes torch.Size\(\[4\]\) and torch.Size\(\[2, 2\]\)"):
+        gradcheck(alternating(lambda t: t, lambda t: t.reshape(-1)), x, fast_mode=fast)
+    with pytest.raises(AssertionError, match=place + ".*dtypes torch.float32 and torch.float64"):
+        gradcheck(alternating(lambda t: t, lambda t: t.float()), x, fast_mode=fast)
+
+
+def test_edges_of_the_comparison() -> None:
+    """Empty inputs pass, nan agrees with nothing, messages show the input's precision, a sparse input too."""
+    assert gradcheck(lambda t: t * 2, torch.ones(0, 3, dtype=torch.float64, requires_grad=True))
+    assert not gradcheck(lambda t: t * float("nan"), leaf(1.0), raise_exception=False)
+    with (
+        pytest.warns(UserWarning, match="double precision"),
+        pytest.raises(Error, match=r"analytical:tensor\(\[\[3.\]\]\)\n"),
+    ):
+        gradcheck(times(3), torch.ones(1, requires_grad=True))
+    with pytest.raises(Error, match=r"numerical:[12]\.[0-9]*\nanalytical:3\.0\n"):
+        gradcheck(times(3), leaf(1.0), fast_mode=True)
+    stored = torch.eye(2, dtype=torch.float64).to_sparse().requires_grad_()
+    with pytest.raises(Error, match="Jacobian mismatch for output 0 with respect to input 0"):
+        gradcheck(lambda s: s.to_dense(masked_grad=True), stored)
