@@ -26,6 +26,12 @@ class Parameter(Tensor):
         result._set_tracked(bool(requires_grad))
         return result  # type: ignore[return-value]
 
+    def __deepcopy__(self, memo: dict) -> Parameter:
+        """A Parameter of its own with the same values, and without a gradient."""
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.data.clone(), self.requires_grad)
+        return memo[id(self)]
+
 
 class Buffer(Tensor):
     """A tensor that is a module's state and is not learned. Source: torch.nn.Buffer.

@@ -77,6 +77,7 @@ def test_state_dict_mismatch(engine):
     state["extra.weight"] = engine.zeros(1)
     result = m.load_state_dict(state, strict=False)
     assert (result.missing_keys, result.unexpected_keys) == (["seen"], ["extra.weight"])
+    assert repr(result) == "_IncompatibleKeys(missing_keys=['seen'], unexpected_keys=['extra.weight'])"
     state["last.weight"] = engine.zeros(1, 1)
     with pytest.raises(RuntimeError) as error:
         m.load_state_dict(state)
@@ -138,6 +139,9 @@ def test_casts(engine):
     m(engine.ones(2, 3, dtype=engine.float64)).sum().backward()
     with pytest.raises(TypeError, match="only accepts floating point or complex dtypes"):
         m.to(engine.int64)
+    assert m.bfloat16() is m
+    assert weight.dtype == engine.bfloat16
+    assert m.to_empty(device="cpu").first.weight.shape == weight.shape
 
 
 def test_deep_copy_is_independent(engine):
@@ -148,6 +152,20 @@ def test_deep_copy_is_independent(engine):
         other.first.weight.zero_()
     assert bool(m.first.weight.any())
     assert repr(m) == repr(other)
+
+
+def test_deep_copies_have_no_gradient(engine):
+    """A Parameter's deep copy is a Parameter without the gradient; one under two names stays one."""
+    m = engine.nn.Linear(2, 1)
+    m.alias = m.weight
+    m(engine.ones(2)).backward()
+    other = copy.deepcopy(m)
+    assert m.weight.grad is not None
+    assert other.weight.grad is None
+    assert other.alias is other.weight
+    assert isinstance(other.weight, engine.nn.Parameter)
+    assert other.requires_grad_(False) is other
+    assert not copy.deepcopy(other.weight).requires_grad
 
 
 def test_apply_runs_children_first(engine):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reference_engine import dtypes
 from reference_engine.memory import device
+from reference_engine.narrow_types import bfloat16
 from reference_engine.nn.modules.hooks import (
     Hooked,
     register_module_forward_hook,
@@ -220,6 +221,16 @@ class Module(Registered, Stateful, Hooked):
     def half(self) -> Module:
         """to(float16)."""
         return self.to(dtypes.float16)
+
+    def bfloat16(self) -> Module:
+        """to(bfloat16)."""
+        return self.to(bfloat16)
+
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
+        """New memory, of any content, for all parameters and buffers. Source: torch.nn.Module.to_empty."""
+        from reference_engine.creation import empty_like
+
+        return self._apply(empty_like, recurse)
 
     def cpu(self) -> Module:
         """Itself: it is on the CPU."""

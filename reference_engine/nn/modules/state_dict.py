@@ -11,7 +11,7 @@ from reference_engine.nn.parameter import Parameter
 from reference_engine.tensor import Tensor
 
 
-class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
+class _IncompatibleKeys(namedtuple("_IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
     """What load_state_dict found missing and superfluous."""
 
     __slots__ = ()
@@ -79,7 +79,7 @@ class Loading:
                     value.requires_grad_(present.requires_grad)
                 setattr(module, name, value)
 
-    def finish(self, owner: str) -> IncompatibleKeys:
+    def finish(self, owner: str) -> _IncompatibleKeys:
         """The keys that did not match; an error where that matters."""
         errors = list(self.errors)
         if self.strict:
@@ -92,7 +92,7 @@ class Loading:
         if errors:
             text = "\n\t".join(errors)
             raise RuntimeError(f"Error(s) in loading state_dict for {owner}:\n\t{text}")
-        return IncompatibleKeys(self.missing, self.unexpected)
+        return _IncompatibleKeys(self.missing, self.unexpected)
 
 
 class Stateful:
@@ -124,7 +124,7 @@ class Stateful:
                 child.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         return destination
 
-    def load_state_dict(self, state_dict: Mapping, strict: bool = True, assign: bool = False) -> IncompatibleKeys:
+    def load_state_dict(self, state_dict: Mapping, strict: bool = True, assign: bool = False) -> _IncompatibleKeys:
         """Copies the values in. Missing or superfluous keys are an error where strict; a wrong shape always is."""
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"Expected state_dict to be dict-like, got {type(state_dict)}.")
