@@ -95,6 +95,35 @@ def every_buffer_is_persistent(p: Patch) -> None:
 
 
 @fault("nn")
+def absent_values_are_in_the_state(p: Patch) -> None:
+    """state_dict holds parameters and buffers that are None."""
+    p.set(Stateful, "_own_state", lambda self: {
+        **self._parameters, **{k: v for k, v in self._buffers.items() if k not in self._non_persistent_buffers_set}})  # fmt: skip
+
+
+@fault("nn")
+def integers_become_constant_parameters(p: Patch) -> None:
+    """A Parameter of integers is made without an error: it does not require grad."""
+    original = Parameter.__new__
+
+    def new(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
+        return original(cls, data, requires_grad and (data is None or data.is_floating_point() or data.is_complex()))
+
+    p.set(Parameter, "__new__", new)
+
+
+@fault("nn")
+def modules_print_their_name_alone(p: Patch) -> None:
+    """The representation of a module takes no notice of extra_repr."""
+    original = Module.__repr__
+
+    def show(self: Any) -> str:
+        return original(self) if self._modules else f"{self._get_name()}()"
+
+    p.set(Module, "__repr__", show)
+
+
+@fault("nn")
 def shared_parameters_are_listed_twice(p: Patch) -> None:
     """A parameter under two names is yielded under both."""
     original = Module._named
@@ -319,6 +348,12 @@ def every_norm_is_euclidean(p: Patch) -> None:
 def nan_is_not_clipped(p: Patch) -> None:
     """clip_grad_norm_ leaves gradients alone where their norm is not finite."""
     _clip_with(p, lambda most, total, gradient: (most / (total + 1e-6)).clamp(max=1.0).nan_to_num(1.0))
+
+
+@fault("nn")
+def the_old_name_does_not_warn(p: Patch) -> None:
+    """clip_grad_norm is another name of clip_grad_norm_."""
+    p.function(clip_grad.clip_grad_norm, clip_grad.clip_grad_norm_)
 
 
 @fault("nn")
