@@ -84,11 +84,11 @@ TOLERANCE = {
 def same(a, b):
     """Equal values: shapes exactly, floating numbers within tolerance, NaN equals NaN, a bool equals a bool only."""
     if not isinstance(a, torch.Tensor) and not isinstance(b, torch.Tensor):
-        return same_plain(a, b)
+        return _same_plain(a, b)
     dtypes = [t.dtype for t in (a, b) if isinstance(t, torch.Tensor)]
     error = sum(getattr(t, "error", 0.0) for t in (a, b))  # of a numerical derivative
     try:
-        a, b = ((t if isinstance(t, torch.Tensor) else torch.tensor(t, dtype=wide(t))).detach().cpu() for t in (a, b))
+        a, b = ((t if isinstance(t, torch.Tensor) else torch.tensor(t, dtype=_wide(t))).detach().cpu() for t in (a, b))
     except (TypeError, ValueError, RuntimeError):
         return False
     if a.shape != b.shape or (a.dtype == torch.bool) != (b.dtype == torch.bool):
@@ -97,10 +97,10 @@ def same(a, b):
         return bool((a == b).all())
     known = [(rtol, atol) for dtype, (rtol, atol) in TOLERANCE.items() if any(t.to_real() == dtype for t in dtypes)]
     rtol, atol = max(known, default=TOLERANCE[torch.float64])
-    return close(a, b, rtol, atol + error)
+    return _close(a, b, rtol, atol + error)
 
 
-def same_plain(a, b):
+def _same_plain(a, b):
     """`same` without tensors on the outside."""
     if isinstance(a, bool) or isinstance(b, bool):
         return a is b
@@ -108,7 +108,7 @@ def same_plain(a, b):
         exact = isinstance(a, int) and isinstance(b, int)
         if exact:
             return a == b
-        return close(*(torch.tensor(v, dtype=torch.complex128) for v in (a, b)), *TOLERANCE[torch.float64])
+        return _close(*(torch.tensor(v, dtype=torch.complex128) for v in (a, b)), *TOLERANCE[torch.float64])
     for kind in (list, tuple):
         if isinstance(a, kind) and isinstance(b, kind):
             return len(a) == len(b) and all(map(same, a, b))
@@ -117,17 +117,17 @@ def same_plain(a, b):
     return a == b
 
 
-def wide(value):
+def _wide(value):
     """The widest dtype of a number or nested list; None leaves integers and bools as they are."""
     if isinstance(value, (list, tuple)):
-        inner = [wide(item) for item in value]
+        inner = [_wide(item) for item in value]
         return next((dtype for dtype in (torch.complex128, torch.float64) if dtype in inner), None)
     if isinstance(value, torch.Tensor):
         return torch.complex128 if value.is_complex() else torch.float64 if value.is_floating_point() else None
     return {float: torch.float64, complex: torch.complex128}.get(type(value))
 
 
-def close(a, b, rtol, atol):
+def _close(a, b, rtol, atol):
     """Whether two tensors of one shape agree, in float64: NaN with NaN, an infinity with the same one."""
     if a.is_complex() or b.is_complex():
         a, b = (torch.view_as_real(t.to(torch.complex128).resolve_conj()) for t in (a, b))
@@ -162,11 +162,11 @@ DIRECTION = '''
 def direction(like, seed=0):
     """A tensor like this one, of fixed numbers between 0.5 and 1.5 with either sign; for a list or tuple, a list."""
     if isinstance(like, (list, tuple)):
-        return [fixed(item, 64 * seed + index) for index, item in enumerate(like)]
-    return fixed(like, 64 * seed)
+        return [_fixed(item, 64 * seed + index) for index, item in enumerate(like)]
+    return _fixed(like, 64 * seed)
 
 
-def fixed(like, key):
+def _fixed(like, key):
     """The numbers of `direction`, by NumPy's Philox generator."""
     drawn = numpy.random.Generator(numpy.random.Philox(key=key)).random((1 + like.is_complex(), *like.shape))
     drawn = torch.from_numpy(2 * drawn - 1)
@@ -180,11 +180,11 @@ def inner_product(left, right):
     sides = [side if isinstance(side, (list, tuple)) else [side] for side in (left, right)]
     error = sum(getattr(a, "error", 0.0) * b.abs().sum().item() for pair in zip(*sides) for a, b in (pair, pair[::-1]))
     product = sum((a.detach().conj() * b.detach()).real.sum().to(torch.float64) for a, b in zip(*sides, strict=True))
-    return estimated(product, error)
+    return _estimated(product, error)
 '''
 
 ESTIMATED = '''
-def estimated(tensor, error):
+def _estimated(tensor, error):
     """A tensor that carries how far it may be off: `same` allows for it."""
     tensor.error = error
     return tensor
@@ -200,13 +200,13 @@ def rounded(wide, like, inputs):
         return wide
     largest = wide.detach().abs()[wide.detach().isfinite()].max().item() if wide.isfinite().any() else 0.0
     terms = max([wide.numel(), *(x.numel() for x in inputs)])
-    return estimated(wide.detach(), rtol * largest * max(1.0, terms**0.5 / 8))
+    return _estimated(wide.detach(), rtol * largest * max(1.0, terms**0.5 / 8))
 '''
 
 NUMERICAL = '''
 def numerical_vjp(f, inputs, cotangents, elementwise=False, analytic=False):
     """What backward(cotangents) of f(*inputs) accumulates in each input, by central differences, element by element."""
-    inputs, cotangents = [x.detach() for x in inputs], as_list(cotangents)
+    inputs, cotangents = [x.detach() for x in inputs], _as_list(cotangents)
     found = []
     for x in inputs:
         gradient = torch.zeros(x.shape, dtype=x.dtype)
@@ -214,10 +214,10 @@ def numerical_vjp(f, inputs, cotangents, elementwise=False, analytic=False):
             for unit in (1, 1j) if x.is_complex() else (1,):
                 tangents = [torch.zeros(other.shape, dtype=other.dtype) for other in inputs]
                 tangents[len(found)].view(-1)[e] = unit
-                along = as_list(numerical_jvp(f, inputs, tangents))
+                along = _as_list(numerical_jvp(f, inputs, tangents))
                 slope = sum((w.detach().conj() * d).real.sum() for w, d in zip(cotangents, along))
                 gradient.view(-1)[e] += unit * slope
-        found.append(estimated(gradient, 1e-7 * (1 + gradient.abs().max().item() if x.numel() else 0.0)))
+        found.append(_estimated(gradient, 1e-7 * (1 + gradient.abs().max().item() if x.numel() else 0.0)))
     return found
 
 
@@ -225,20 +225,20 @@ def numerical_jvp(f, inputs, tangents, analytic=False, leaves=False):
     """The derivative of f(*inputs) along the tangents, by central differences of two steps (Richardson)."""
     def at(step):
         moved = [(x + step * t).detach().requires_grad_(leaves) for x, t in zip(inputs, tangents)]
-        return [y.detach() for y in as_list(f(*moved))]
+        return [y.detach() for y in _as_list(f(*moved))]
 
     moved = [(t != 0).to(x.real.dtype) * x.abs() for x, t in zip(inputs, tangents)]
     size = min((m[m > 0].min().item() for m in moved if (m > 0).any()), default=1.0)
     h = 1e-3 * max(size, 0.05)
     found = [
-        estimated(d, 1e-7 * (1 + d.abs().max().item() if d.numel() else 0.0))
+        _estimated(d, 1e-7 * (1 + d.abs().max().item() if d.numel() else 0.0))
         for d in ((8 * (b - c) - (a - d)) / (12 * h) for a, b, c, d in zip(at(2 * h), at(h), at(-h), at(-2 * h)))
     ]
     several = isinstance(f(*[x.detach().requires_grad_(leaves) for x in inputs]), (list, tuple))
     return tuple(found) if several else found[0]
 
 
-def as_list(value):
+def _as_list(value):
     return list(value) if isinstance(value, (list, tuple)) else [value]
 '''
 

@@ -137,7 +137,7 @@ def _tolerance(tolerance: Tolerance) -> str:
     reason = textwrap.indent(textwrap.fill(tolerance.reason, 110), "# ")
     if tolerance.relative_l2 is not None:
         return (
-            f"{reason}\ndef close(a, b, rtol, atol):\n"
+            f"{reason}\ndef _close(a, b, rtol, atol):\n"
             f"    a, b = a.to(torch.complex128), b.to(torch.complex128)\n"
             f"    return bool((a - b).norm() <= {tolerance.relative_l2!r} * b.norm() or (a - b).norm() <= atol)\n"
         )

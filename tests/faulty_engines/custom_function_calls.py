@@ -156,7 +156,17 @@ def none_is_a_zero(p: Patch) -> None:
 @fault("custom_function")
 def wrong_shapes_do_not_say_where(p: Patch) -> None:
     """The error for a gradient's shape does not say which input it is for."""
-    p.set(function_node, "_reduces_to", lambda larger, shape: True)
+    p.wrap(function_node.FunctionNode, "_fitting", _nowhere)
+
+
+def _nowhere(original: Any) -> Any:
+    def fitting(self: Any, gradient: Any, index: int) -> Any:
+        try:
+            return original(self, gradient, index)
+        except RuntimeError as error:
+            raise RuntimeError(str(error).replace(f" at index {index}", "")) from None
+
+    return fitting
 
 
 @fault("custom_function")

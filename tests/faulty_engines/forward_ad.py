@@ -120,7 +120,8 @@ def values_overwritten_keep_their_tangent(p: Patch) -> None:
 
     def make(original: Any) -> Any:
         def overwrite(target: Tensor, result: Tensor) -> None:
-            if tangents.levels_of((result,)):
+            found = [tangents.get(result, level) for level in tangents.levels_of((result,))]
+            if any(t is not None and t._array.any() for t in found):
                 original(target, result)
 
         return overwrite
