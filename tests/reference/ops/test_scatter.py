@@ -110,6 +110,7 @@ def test_derivatives(name):
         derivatives_hold(call, data(shapes, complex=True))
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")
 @pytest.mark.parametrize("reduce", REDUCTIONS)
 @pytest.mark.parametrize("include_self", [True, False])
 def test_reductions_at_indices(reduce, include_self):
@@ -137,6 +138,7 @@ def test_products_are_exact_with_zeros(values):
     derivatives_hold(call, [np.array(values[:1]), np.array(values[1:])])
 
 
+@pytest.mark.filterwarnings("ignore:index_reduce:UserWarning")
 @pytest.mark.parametrize("reduce", REDUCTIONS)
 def test_integers(reduce):
     """Integer results are torch's, means rounded down."""
