@@ -262,7 +262,7 @@ def singular_values_ignore_phases(p: Patch) -> None:
     def rule(gs: tuple, U: Any, S: Any, Vh: Any, x_shape: tuple) -> tuple:
         return (original(gs, U, S, Vh, x_shape)[0].real + 0j,)
 
-    p.set(spectral.svd_op, "joint", Rule(rule))
+    p.joint(spectral.svd_op, rule)
 
 
 @fault("complex")

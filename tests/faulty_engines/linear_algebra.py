@@ -21,17 +21,11 @@ from reference_engine.ops.linalg import (
     spectral,
     triangular,
 )
-from reference_engine.ops.rules import Rule
 from tests.faulty_engines.patching import Patch, fault
 
 
 def _finite(x: Any) -> Any:
     return np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _joint(p: Patch, operator: Any, rule: Any) -> None:
-    """Another rule for all inputs of an operator."""
-    p.set(operator, "joint", Rule(rule))
 
 
 # --- what is to be refused -------------------------------------------------------------------------------------------
@@ -121,7 +115,7 @@ def complete_qr_has_gradient_zero(p: Patch) -> None:
             return (np.zeros(x_shape, R.dtype),)
         return original(gs, Q, R, mode, x_shape)
 
-    _joint(p, orthogonal.qr_op, rule)
+    p.joint(orthogonal.qr_op, rule)
 
 
 @fault("linear_algebra")
@@ -132,13 +126,13 @@ def r_alone_has_gradient_zero(p: Patch) -> None:
     def rule(gs: tuple, Q: Any, R: Any, mode: str, x_shape: tuple) -> tuple:
         return (np.zeros(x_shape, R.dtype),) if mode == "r" else original(gs, Q, R, mode, x_shape)
 
-    _joint(p, orthogonal.qr_op, rule)
+    p.joint(orthogonal.qr_op, rule)
 
 
 @fault("linear_algebra")
 def lobpcg_differentiates_anything(p: Patch) -> None:
     """lobpcg with a second matrix gives the gradient 0 instead of an error."""
-    _joint(p, lowrank._with_b, lambda gs, a: (np.zeros_like(a), None))
+    p.joint(lowrank._with_b, lambda gs, a: (np.zeros_like(a), None))
 
 
 @fault("linear_algebra")
@@ -170,7 +164,7 @@ def dependent_columns_are_refused(p: Patch) -> None:
             raise RuntimeError("the columns are dependent")
         return original(gs, Q, R, mode, x_shape)
 
-    _joint(p, orthogonal.qr_op, rule)
+    p.joint(orthogonal.qr_op, rule)
 
 
 # --- what is not finite ----------------------------------------------------------------------------------------------
@@ -192,7 +186,7 @@ def equal_values_are_apart(p: Patch) -> None:
 def singular_factors_have_finite_gradients(p: Patch) -> None:
     """The gradient of lu replaces what is not finite by 0."""
     original = lu._rule
-    _joint(p, lu.lu_op, lambda gs, LU, exchange: (_finite(original(gs, LU, exchange)[0]),))
+    p.joint(lu.lu_op, lambda gs, LU, exchange: (_finite(original(gs, LU, exchange)[0]),))
 
 
 @fault("linear_algebra")
@@ -205,14 +199,14 @@ def null_spaces_are_forgotten(p: Patch) -> None:
         gradient = original(gs, U, np.where(S == 0, 1e-300, S), Vh, x_shape)[0]
         return (_finite(inside @ (inside.conj().swapaxes(-1, -2) @ gradient)),)
 
-    _joint(p, spectral.svd_op, rule)
+    p.joint(spectral.svd_op, rule)
 
 
 @fault("linear_algebra")
 def values_are_differentiated_with_their_vectors(p: Patch) -> None:
     """svdvals divides by the gaps between singular values, as their vectors do."""
     original = spectral._svd_rule
-    _joint(p, spectral.svd_op, lambda gs, U, S, Vh, x_shape: original(
+    p.joint(spectral.svd_op, lambda gs, U, S, Vh, x_shape: original(
         (np.zeros_like(U) if gs[0] is None else gs[0], *gs[1:]), U, S, Vh, x_shape))  # fmt: skip
 
 

@@ -25,14 +25,7 @@ from reference_engine.ops import (
 from reference_engine.ops.kinds import _array_at
 from reference_engine.ops.linalg import norms
 from reference_engine.ops.positions import add_at
-from reference_engine.ops.rules import Rule
 from tests.faulty_engines.patching import Patch, fault
-
-
-def _rules(p: Patch, op: Any, *rules: Any) -> None:
-    """Other rules for an operator; `uses` follows."""
-    p.set(op, "rules", tuple(None if rule is None else Rule(rule) for rule in rules))
-    p.set(op, "uses", op._uses())
 
 
 def _arrays(p: Patch, operator: Any, backward: Any) -> None:
@@ -58,7 +51,7 @@ def relu_is_a_maximum_with_zero(p: Patch) -> None:
 @fault("nondifferentiable")
 def sign_is_one_at_zero(p: Patch) -> None:
     """The subgradient of abs at 0 is 1."""
-    _rules(p, elementwise._abs, lambda g, x: g * np.where(np.signbit(np.asarray(x)) & (np.asarray(x) != 0), -1, 1))
+    p.rules(elementwise._abs, lambda g, x: g * np.where(np.signbit(np.asarray(x)) & (np.asarray(x) != 0), -1, 1))
 
 
 @fault("nondifferentiable")
@@ -111,7 +104,7 @@ def norm_zero_gives_zeros(p: Patch) -> None:
     def rule(g: Any, x: Any, y: Any, ord: float, dims: tuple, x_shape: tuple) -> Any:
         return np.zeros(x_shape, g.dtype) if ord == 0 else original(g, x, y, ord, dims, x_shape)
 
-    _rules(p, norms.vector_norm_op, rule)
+    p.rules(norms.vector_norm_op, rule)
 
 
 @fault("nondifferentiable")
@@ -141,13 +134,13 @@ def l1_loss_slopes_up_at_zero(p: Patch) -> None:
 @fault("nondifferentiable")
 def hardtanh_passes_at_its_bounds(p: Patch) -> None:
     """hardtanh and relu6 have slope 1 at the bounds."""
-    _rules(p, gates.hardtanh_op, lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0 * g))
+    p.rules(gates.hardtanh_op, lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0 * g))
 
 
 @fault("nondifferentiable")
 def leaky_relu_has_slope_one_at_zero(p: Patch) -> None:
     """leaky_relu takes the larger slope at 0."""
-    _rules(p, gates.leaky_op, lambda g, x, negative_slope: np.where(x >= 0, g, g * x.dtype.type(negative_slope)))
+    p.rules(gates.leaky_op, lambda g, x, negative_slope: np.where(x >= 0, g, g * x.dtype.type(negative_slope)))
 
 
 # --- extremes and order ------------------------------------------------------------------------------------------------
@@ -162,7 +155,7 @@ def every_tied_extreme_gets_all(p: Patch) -> None:
         return reductions.restore(g, x_shape, dims) * (x == extreme)
 
     for op in (order.amax_dims, order.amin_dims, order.max_all, order.min_all, order.median_all):
-        _rules(p, op, rule)
+        p.rules(op, rule)
 
 
 @fault("nondifferentiable")
@@ -176,7 +169,7 @@ def first_tied_extreme_gets_all(p: Patch) -> None:
         return reductions.restore(g, x_shape, dims) * first.reshape(x_shape)
 
     for op in (order.amax_dims, order.amin_dims):
-        _rules(p, op, rule)
+        p.rules(op, rule)
 
 
 @fault("nondifferentiable")
@@ -188,7 +181,7 @@ def median_ties_go_to_one(p: Patch) -> None:
         first[np.flatnonzero(x == y)[0]] = True
         return g * first.reshape(x_shape)
 
-    _rules(p, order.median_all, rule)
+    p.rules(order.median_all, rule)
 
 
 @fault("nondifferentiable")
@@ -200,13 +193,13 @@ def max_along_a_dimension_shares_ties(p: Patch) -> None:
         return add_at(g * 0.5, key=key, shape=x_shape)
 
     for op in (order.max_dim, order.min_dim):
-        _rules(p, op, rule)
+        p.rules(op, rule)
 
 
 @fault("nondifferentiable")
 def sorted_gradients_stay_in_order(p: Patch) -> None:
     """sort hands the gradient back in sorted order."""
-    _rules(p, order._sort, lambda gs: gs[0])
+    p.rules(order._sort, lambda gs: gs[0])
 
 
 @fault("nondifferentiable")
@@ -254,7 +247,7 @@ def infinite_gradients_are_capped(p: Patch) -> None:
 @fault("nondifferentiable")
 def where_multiplies_by_its_condition(p: Patch) -> None:
     """where sends the gradient times 0 to the branch that it does not select."""
-    _rules(p, elementwise.select_where, lambda g, condition: g * condition, lambda g, condition: g * ~condition)
+    p.rules(elementwise.select_where, lambda g, condition: g * condition, lambda g, condition: g * ~condition)
 
 
 @fault("nondifferentiable")
@@ -271,7 +264,7 @@ def prod_divides_by_its_factors(p: Patch) -> None:
         g, y = reductions.restore(g, x_shape, dims), reductions.restore(y, x_shape, dims)
         return g * y / x
 
-    _rules(p, reductions.prod_dims, rule)
+    p.rules(reductions.prod_dims, rule)
 
 
 # --- without a derivative -----------------------------------------------------------------------------------------------
@@ -280,7 +273,7 @@ def prod_divides_by_its_factors(p: Patch) -> None:
 @fault("nondifferentiable")
 def missing_derivatives_are_zero(p: Patch) -> None:
     """heaviside gives its inputs gradient 0 instead of an error."""
-    _rules(p, underivable.heaviside_op, lambda g: g * 0, lambda g: g * 0)
+    p.rules(underivable.heaviside_op, lambda g: g * 0, lambda g: g * 0)
 
 
 @fault("nondifferentiable")
@@ -299,19 +292,19 @@ def missing_derivatives_raise_in_forward(p: Patch) -> None:
 def samples_have_zero_gradient(p: Patch) -> None:
     """bernoulli, poisson and normal give their parameters gradients of zeros."""
     for op in (sampling._bernoulli_op, sampling._poisson_op):
-        _rules(p, op, lambda g: g * 0)
+        p.rules(op, lambda g: g * 0)
 
 
 @fault("nondifferentiable")
 def binomial_cuts_history(p: Patch) -> None:
     """binomial gives a result that does not require grad, so that backward names no operator."""
-    _rules(p, sampling._binomial_op, None, None)
+    p.rules(sampling._binomial_op, None, None)
 
 
 @fault("nondifferentiable")
 def unique_cuts_history(p: Patch) -> None:
     """unique gives values that do not require grad."""
-    _rules(p, underivable._unique, None)
+    p.rules(underivable._unique, None)
 
 
 @fault("nondifferentiable")
@@ -323,7 +316,7 @@ def floor_divide_has_zero_gradient(p: Patch) -> None:
 @fault("nondifferentiable")
 def gammainc_forgets_its_density(p: Patch) -> None:
     """The gradient of gammainc has the wrong sign."""
-    _rules(p, special.gammainc_op, special.gammainc_op.rules[0].fn, lambda g, a, x: -g * special._gamma_density(a, x))
+    p.rules(special.gammainc_op, special.gammainc_op.rules[0].fn, lambda g, a, x: -g * special._gamma_density(a, x))
 
 
 @fault("nondifferentiable")

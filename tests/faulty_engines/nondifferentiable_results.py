@@ -12,7 +12,7 @@ from reference_engine.ops import elementwise, elementwise_kind, special, underiv
 from reference_engine.ops.kinds import _array_at
 from reference_engine.ops.linalg import orthogonal
 from reference_engine.ops.rules import Rule
-from tests.faulty_engines.nondifferentiable import _arrays, _rules
+from tests.faulty_engines.nondifferentiable import _arrays
 from tests.faulty_engines.patching import Patch, fault
 
 
@@ -113,13 +113,13 @@ def comparisons_are_numbers(p: Patch) -> None:
 @fault("nondifferentiable")
 def histogram_cuts_history(p: Patch) -> None:
     """histogram gives counts that do not require grad."""
-    _rules(p, underivable._histogram_op, None, None)
+    p.rules(underivable._histogram_op, None, None)
 
 
 @fault("nondifferentiable")
 def zeta_forgets_its_factor(p: Patch) -> None:
     """d/dq zeta(s, q) lacks the factor -s."""
-    _rules(p, special.zeta_op, special.zeta_op.rules[0].fn, lambda g, a, b: g * special.zeta_op(a + 1, b))
+    p.rules(special.zeta_op, special.zeta_op.rules[0].fn, lambda g, a, b: g * special.zeta_op(a + 1, b))
 
 
 @fault("nondifferentiable")
@@ -176,7 +176,7 @@ def division_hides_its_infinity(p: Patch) -> None:
 def where_reads_its_branches(p: Patch) -> None:
     """where multiplies the gradient by whether the branch is finite, nan included."""
     chosen = lambda g, a, condition: np.where(condition, g, 0 * a)
-    _rules(p, elementwise.select_where, chosen, lambda g, condition: np.where(condition, 0 * g, g))
+    p.rules(elementwise.select_where, chosen, lambda g, condition: np.where(condition, 0 * g, g))
 
 
 @fault("nondifferentiable")
@@ -193,7 +193,7 @@ def products_mask_infinities(p: Patch) -> None:
 @fault("nondifferentiable")
 def power_divides_by_its_base(p: Patch) -> None:
     """The gradient of x ** n is n y / x, 0 / 0 at 0."""
-    _rules(p, elementwise.pow_number, lambda g, x, exponent: g * exponent * np.power(x, exponent) / x)
+    p.rules(elementwise.pow_number, lambda g, x, exponent: g * exponent * np.power(x, exponent) / x)
 
 
 @fault("nondifferentiable")

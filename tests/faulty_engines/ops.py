@@ -31,20 +31,7 @@ from reference_engine.ops import (
     scatter_reductions,
 )
 from reference_engine.ops.kinds import _array_at
-from reference_engine.ops.rules import Rule
 from tests.faulty_engines.patching import Patch, fault
-
-
-def _rules(p: Patch, op: Any, *rules: Any) -> None:
-    """Other rules for an operator; `uses` follows."""
-    p.set(op, "rules", tuple(None if rule is None else Rule(rule) for rule in rules))
-    p.set(op, "uses", op._uses())
-
-
-def _joint(p: Patch, op: Any, rule: Any) -> None:
-    """Another rule for all inputs together."""
-    p.set(op, "joint", Rule(rule))
-    p.set(op, "uses", op._uses())
 
 
 def _arrays(p: Patch, operator: Any, backward: Any) -> None:
@@ -99,13 +86,13 @@ def quantile_takes_q_for_a_number(p: Patch) -> None:
 @fault("ops")
 def nan_gets_a_share_of_sums(p: Patch) -> None:
     """nansum gives the elements that it passes over gradient 1."""
-    _rules(p, nans.nansum_op, lambda g, x_shape, dims: np.broadcast_to(nans.restore(g, x_shape, dims), x_shape))
+    p.rules(nans.nansum_op, lambda g, x_shape, dims: np.broadcast_to(nans.restore(g, x_shape, dims), x_shape))
 
 
 @fault("ops")
 def running_products_divide_by_zero(p: Patch) -> None:
     """The gradient of cumprod is computed by division, 0/0 included."""
-    _rules(p, cumulative.cumprod_dim, lambda g, x, y, dim: cumulative._reverse_cumsum(g * y, dim) / x)
+    p.rules(cumulative.cumprod_dim, lambda g, x, y, dim: cumulative._reverse_cumsum(g * y, dim) / x)
 
 
 @fault("ops")
@@ -202,7 +189,7 @@ def repeated_indices_overwrite(p: Patch) -> None:
 @fault("ops")
 def overwritten_elements_keep_their_gradient(p: Patch) -> None:
     """scatter passes the gradient on to the elements of self that it overwrites."""
-    _rules(p, scatter._scatter_src, lambda g: g, lambda g, key: g[key])
+    p.rules(scatter._scatter_src, lambda g: g, lambda g, key: g[key])
 
 
 @fault("ops")
@@ -227,7 +214,7 @@ def means_at_indices_forget_the_input(p: Patch) -> None:
 @fault("ops")
 def a_filled_value_gets_one_gradient(p: Patch) -> None:
     """The value of masked_fill gets the mean of the gradients of its places instead of their sum."""
-    _rules(p, masks.fill_op, lambda g, mask: g * ~mask, lambda g, mask: np.where(mask, g / max(mask.sum(), 1), 0))
+    p.rules(masks.fill_op, lambda g, mask: g * ~mask, lambda g, mask: np.where(mask, g / max(mask.sum(), 1), 0))
 
 
 @fault("ops")
@@ -291,7 +278,7 @@ def statistics_are_constants(p: Patch) -> None:
         return (scaled.reshape(view) * inverse).reshape(x.shape), None, None
 
     for op in (normalization.batch_norm_op, normalization.layer_norm_op, normalization.group_norm_op):
-        _joint(p, op, rule)
+        p.joint(op, rule)
 
 
 @fault("ops")
@@ -318,7 +305,7 @@ def running_variances_are_biased(p: Patch) -> None:
 def cofactors_are_not_transposed(p: Patch) -> None:
     """The gradient of det is det(A) inv(A), without the transpose."""
     solving = linalg.solving
-    _rules(p, solving.det_op, lambda g, x, y: (g * y)[..., None, None] * np.linalg.inv(x))
+    p.rules(solving.det_op, lambda g, x, y: (g * y)[..., None, None] * np.linalg.inv(x))
 
 
 @fault("ops")
@@ -331,7 +318,7 @@ def one_triangle_gets_the_gradient(p: Patch) -> None:
         (g,) = original(gs, L, upper)
         return (np.tril(g) + np.tril(g, -1),)
 
-    _joint(p, triangular.cholesky_op, rule)
+    p.joint(triangular.cholesky_op, rule)
 
 
 @fault("ops")
@@ -343,7 +330,7 @@ def both_triangles_get_the_gradient(p: Patch) -> None:
 @fault("ops")
 def half_spectra_count_once(p: Patch) -> None:
     """The gradient of irfft counts the bins that stand for two once."""
-    _rules(p, fourier.c2r, lambda g, dims, size, scale, x_shape: fourier._r2c(g, dims=dims, scale=scale))
+    p.rules(fourier.c2r, lambda g, dims, size, scale, x_shape: fourier._r2c(g, dims=dims, scale=scale))
 
 
 def _unscaled(rule: Any) -> Any:
@@ -354,4 +341,4 @@ def _unscaled(rule: Any) -> Any:
 def norms_stay_out_of_gradients(p: Patch) -> None:
     """The gradient of fft has the scale of the default norm whatever the norm."""
     for op in (fourier.c2c, fourier.real_c2c):
-        _rules(p, op, _unscaled(op.rules[0].fn))
+        p.rules(op, _unscaled(op.rules[0].fn))

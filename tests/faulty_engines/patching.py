@@ -11,6 +11,7 @@ from typing import Any
 
 import reference_engine
 from reference_engine.ops import registry
+from reference_engine.ops.rules import Rule
 from reference_engine.tape.backward import Pass
 
 # The module behind torch.autograd.backward and grad: the package's attribute of that name is the function.
@@ -38,6 +39,15 @@ class Patch:
         before = vars(owner).get(name, _MISSING)
         setattr(owner, name, value)
         self._undo.append(lambda: delattr(owner, name) if before is _MISSING else setattr(owner, name, before))
+
+    def rules(self, op: Any, *rules: Any) -> None:
+        """Gives an operator other rules; what it saves follows."""
+        self.set(op, "rules", tuple(None if rule is None else Rule(rule) for rule in rules))
+        self.set(op, "uses", op._uses())
+
+    def joint(self, op: Any, rule: Any) -> None:
+        """Gives an operator another rule for all inputs together."""
+        self.set(op, "joint", Rule(rule))
 
     def function(self, original: Any, replacement: Any) -> None:
         """Puts `replacement` wherever the engine holds `original`: imported names, tables of operators, methods."""
