@@ -92,7 +92,7 @@ from reference_engine.ops.normalization import (
     rms_norm,
 )
 from reference_engine.ops.padding import pad
-from reference_engine.ops.pooling import (
+from reference_engine.ops.pooling.functions import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
     adaptive_avg_pool3d,
@@ -105,6 +105,14 @@ from reference_engine.ops.pooling import (
     avg_pool1d,
     avg_pool2d,
     avg_pool3d,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool2d_with_indices,
+    max_pool3d,
+    max_pool3d_with_indices,
+)
+from reference_engine.ops.pooling.more import (
     fractional_max_pool2d,
     fractional_max_pool2d_with_indices,
     fractional_max_pool3d,
@@ -112,12 +120,6 @@ from reference_engine.ops.pooling import (
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
-    max_pool1d,
-    max_pool1d_with_indices,
-    max_pool2d,
-    max_pool2d_with_indices,
-    max_pool3d,
-    max_pool3d_with_indices,
     max_unpool1d,
     max_unpool2d,
     max_unpool3d,

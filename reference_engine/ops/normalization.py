@@ -22,7 +22,7 @@ from reference_engine.batching.hooks import refuse_statistics
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
 from reference_engine.ops.padding import pad
-from reference_engine.ops.pooling import avg_pool2d
+from reference_engine.ops.pooling.functions import avg_pool2d
 from reference_engine.ops.shapes import sum_to_shape
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap

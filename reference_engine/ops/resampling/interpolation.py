@@ -15,7 +15,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
-from reference_engine.ops.pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from reference_engine.ops.pooling.functions import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from reference_engine.ops.resampling import taps as T
 from reference_engine.ops.resampling.taps import Taps
 from reference_engine.tensor import Tensor
