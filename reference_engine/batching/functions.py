@@ -135,8 +135,9 @@ def _mapped(function: type[Function], args: tuple, level: Level) -> Any:
     Mapped.__name__ = function.__name__
     whole = [exposed(x, level) if b else x for x, b in zip(args, where, strict=True)]
     result = Mapped.apply(*whole)
-    return tuple(hidden(r, level) if isinstance(r, Tensor) else r for r in result) if isinstance(result, tuple) else batched(
-        result, level)  # fmt: skip
+    if not isinstance(result, tuple):
+        return hidden(result, level)
+    return tuple(hidden(r, level) if isinstance(r, Tensor) else r for r in result)
 
 
 def _gathered(gradient: Any, was_batched: bool, level: Level) -> Any:
