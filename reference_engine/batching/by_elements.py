@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_engine.batching.rules import aligned, counts, dimensions
-from reference_engine.batching.tensor import batched, bottom, exposed, innermost, is_batched_at
+from reference_engine.batching.tensor import batched, bottom, exposed, innermost
 from reference_engine.ops.registry import functions
 
 if TYPE_CHECKING:
@@ -48,12 +48,6 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     return batched(functions["gather"](value, behind, places), level)
 
 
-def embedding(indices: Tensor, weight: Tensor) -> Tensor:
-    """Rows of one table that all examples share. Source: torch.nn.functional.embedding."""
-    level = _level((indices,))
-    return batched(weight[exposed(indices, level)], level)
-
-
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str) -> Tensor:
     """torch.nn.functional.nll_loss, put together from operators that have rules."""
     classes = 1 if input.dim() > 1 else 0
@@ -71,9 +65,3 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
     if reduction == "none":
         return loss
     return loss.sum() / scale.sum() if reduction == "mean" else loss.sum()
-
-
-def differ(*args: Any) -> bool:
-    """Whether any argument is batched."""
-    level = innermost(args)
-    return level is not None and any(is_batched_at(x, level) for x in args)

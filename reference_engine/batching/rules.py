@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import dtypes
-from reference_engine.batching.tensor import BatchedTensor, batched, exposed, is_batched_at
+from reference_engine.batching.tensor import batched, exposed, is_batched_at
 from reference_engine.ops import registry
 from reference_engine.tensor import Tensor
 
@@ -262,4 +262,3 @@ RULES: dict[str, Callable] = {
         "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d", "im2col",
     ), folded),
 }  # fmt: skip
-__all__ = ["BatchedTensor", "counts", "run"]

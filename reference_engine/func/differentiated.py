@@ -100,10 +100,10 @@ def _without_history(tensor: Tensor) -> Tensor:
     return apply(_bare, tensor) if tensor.requires_grad else tensor
 
 
-def chosen(args: tuple, argnums: Any, name: str = "argnums") -> tuple[list[int], Any]:
+def chosen(args: tuple, argnums: Any) -> tuple[list[int], Any]:
     """(positions that are differentiated, the arguments there: one, or a tuple)."""
     if not isinstance(argnums, int) and not (isinstance(argnums, tuple) and all(isinstance(n, int) for n in argnums)):
-        raise RuntimeError(f"{name} must be int or Tuple[int, ...], got: {type(argnums)}")
+        raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
     if isinstance(argnums, tuple) and not argnums:
         raise RuntimeError("argnums must be non-empty")

@@ -66,11 +66,6 @@ def on_diagonal(values: Any, like: Any = None) -> Any:
     return masked(values[..., None] + constant_like(np.zeros((n, n)), values), np.eye(n, dtype=bool))
 
 
-def off_diagonal(x: Any) -> Any:
-    """Square matrices with zeros on their diagonals, whatever stood there."""
-    return masked(x, ~np.eye(x.shape[-1], dtype=bool))
-
-
 def real(x: Any) -> Any:
     """The real part; a real array or tensor itself."""
     return x.real if is_complex(x) else x
