@@ -110,6 +110,20 @@ def test_a_program_reads_as_a_person_would_write_it(folder: Folder) -> None:
     assert case.program == PROGRAM
 
 
+def test_a_closed_form_for_each_output(folder: Folder) -> None:
+    """A written value is text for one output as for the whole result: an expression, or a complex number."""
+    folder.table(
+        "op: frexp\noutputs: [mantissa]",
+        'x: [0.5, 4.0]\nvalue: {mantissa: torch.sign(x) / 2, exponent: [0, 3], 0: "1+2j"}\nonly: [value]',
+    )
+    (case,) = folder.load().cases
+    assert case.program == (
+        "result = torch.frexp(x)\nassert result.mantissa == torch.sign(x) / 2\n"
+        "assert result.exponent == [0, 3]\nassert result[0] == 1+2j\n"
+    )
+    assert case.requires == ("frexp", "sign")
+
+
 @pytest.mark.parametrize("layout", ["", "layout: transposed", "layout: strided"])
 def test_data_are_what_the_table_says(folder: Folder, layout: str) -> None:
     """Whatever the layout, a literal has its shape and elements; drawn data have their shape."""
@@ -158,6 +172,12 @@ def test_complex_and_real_data(folder: Folder) -> None:
         ("orders: 3", "x: [1.0]", "ops/table.yaml:4:11: 3 is no valid 'orders' (one of 0, 1, 2)"),
         ("elementwize: true", "x: [1.0]", "unknown key 'elementwize' (did you mean elementwise?)"),
         ("value: torch.sin(q)", "x: [1.0]", "ops/table.yaml:4:20: unknown name 'q'"),
+        ("outputs: [0]", "x: [1.0]\nvalue: {0: torch.sin(q)}", "ops/table.yaml:10:26: unknown name 'q'"),
+        ("outputs: [0]", "x: [1.0]\nvalue: {0: torch.sine(x)}", "ops/table.yaml:10:16: torch.sine is not in the"),
+        ("", "x: [1.0]\nvalue: [torch.exp(x)]", "ops/table.yaml:9:13: 'torch.exp(x)' is no number"),
+        ("", "x: [1.0]\nvalue: {values: [[1.0, null]]}", "ops/table.yaml:9:28: None is no number"),
+        ("", "x: [1.0]\ngradient: {x: [one]}", "ops/table.yaml:9:20: 'one' is no number"),
+        ("", "x: [1.0]\ngradient: {x: x}", "ops/table.yaml:9:19: 'x' is no number"),
     ],
 )
 def test_mistakes_have_their_place(folder: Folder, operator: str, sample: str, message: str) -> None:

@@ -96,7 +96,7 @@ def mistakes(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
             yield below, f"'{name}' is no regular nested list: its rows differ in length"
             return
         for element in _elements(found.value["data"]):
-            if not isinstance(element, bool | int | float) and not _complex(element):
+            if not isinstance(element, bool | int | float) and not is_complex(element):
                 yield below, f"'{name}' holds {element!r}, which is no number"
                 return
     else:
@@ -106,7 +106,8 @@ def mistakes(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("layout",), f"'{name}' has {len(found.shape)} dimensions; this layout needs {needed}"
 
 
-def _complex(text: Any) -> bool:
+def is_complex(text: Any) -> bool:
+    """Whether it is a complex number as tables write it: text."""
     try:
         complex(text)
     except (TypeError, ValueError):

@@ -118,6 +118,11 @@ def literal(value: Any) -> str:
     return repr(value)
 
 
+def written_value(value: Any) -> str:
+    """A literal, or a closed form as it stands."""
+    return value.strip() if isinstance(value, str) else literal(value)
+
+
 # --- checks ---
 
 
@@ -130,10 +135,10 @@ def value(subject: Subject) -> list[str]:
     if isinstance(written, dict):
         keys = [int(key) if key.isdigit() else key for key in written]
         results = [_output("result", key) for key in keys]
-        lines += [f"assert {r} == {literal(v)}" for r, v in zip(results, written.values(), strict=True)]
+        lines += [f"assert {r} == {written_value(v)}" for r, v in zip(results, written.values(), strict=True)]
     elif written is not None:
         result = _output("result", subject.outputs[0]) if subject.outputs else "result"
-        lines.append(f"assert {result} == {written.strip() if isinstance(written, str) else literal(written)}")
+        lines.append(f"assert {result} == {written_value(written)}")
     return lines
 
 

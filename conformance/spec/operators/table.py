@@ -18,7 +18,7 @@ from ..schema import SAMPLE_KEYS, check_form
 from ..specification import Chapter
 from . import programs
 from .checks import DTYPES, Checks, claim
-from .data import Datum, datum, mistakes
+from .data import Datum, datum, is_complex, mistakes
 from .programs import Subject
 
 # What a check's own entry, the sample and the operator may say, the nearest one first.
@@ -172,12 +172,32 @@ class _Sample:
         return text
 
     def _value(self) -> Any:
-        written = self.said("value")
-        if isinstance(written, str):
-            self._text(written.strip(), self.place("value"))
-        elif isinstance(written, dict) and not all(isinstance(key, str) for key in written):
-            self.table.refuse("a value for each output is by its name or number", self.place("value"))
+        written, route = self.said("value"), self.place("value")
+        if isinstance(written, dict) and not all(isinstance(key, str) for key in written):
+            self.table.refuse("a value for each output is by its name or number", route)
+            return written
+        for below, value in self._written(written, route):
+            if isinstance(value, str):
+                self._text(value.strip(), below)
+            else:
+                self._literal(value, below)
+        for name, value in self.sample.get("gradient", {}).items():
+            self._literal(value, (*self.route, "gradient", name))
         return written
+
+    def _written(self, written: Any, route: Route) -> list[tuple[Route, Any]]:
+        """(place, value) of each output's written value: closed forms and literals."""
+        if isinstance(written, dict):
+            return [((*route, key), value) for key, value in written.items()]
+        return [] if written is None else [(route, written)]
+
+    def _literal(self, value: Any, route: Route) -> None:
+        """Refuses what is no number, truth value or nested list of them; complex numbers are text."""
+        if isinstance(value, list):
+            for index, item in enumerate(value):
+                self._literal(item, (*route, index))
+        elif not (isinstance(value, bool | int | float) or is_complex(value)):
+            self.table.refuse(f"{value!r} is no number", route, "numbers, nested lists of them, complex ones as text")
 
     def _text(self, text: str, route: Route) -> frozenset[str] | None:
         """The names that a piece of program reads, which is checked at its place; None where something is refused."""
@@ -220,8 +240,8 @@ class _Sample:
     def _requires(self, kind: str, text: str) -> tuple[str, ...]:
         """The torch paths of the program: those of its pieces, and of the template around them."""
         pieces = [self.subject.call]
-        if kind == "value" and isinstance(self.subject.value, str):
-            pieces.append(self.subject.value.strip())
+        if kind == "value":
+            pieces += [v.strip() for _, v in self._written(self.subject.value, ()) if isinstance(v, str)]
         names = tuple(d.name for d in self.data)
         found = {path for piece in pieces for path in self.table.check(piece, names).requires}
         return tuple(sorted(found.union(path for path in programs.REQUIRES if f"torch.{path}(" in text)))
