@@ -53,7 +53,10 @@ class Engine:
     settled = False  # the kit's own note that the global settings are at their defaults
 
     def get(self, path: str, default: Any = None) -> Any:
-        """The attribute at a torch path ("autograd.grad"), `default` where the namespace does not have it."""
+        """The attribute at a torch path ("autograd.grad"), `default` where the namespace does not have it.
+
+        "autograd.gradcheck:get_numerical_jacobian" is what an import from a module gives, which no path reaches.
+        """
         raise NotImplementedError
 
     def spells(self, path: str) -> bool:

@@ -8,8 +8,10 @@ overrides that one method. Nothing here computes with tensors, runs hooks, or ch
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,9 @@ class TorchLike(Engine):
     # --- names ---
 
     def get(self, path: str, default: Any = None) -> Any:
+        module, colon, name = path.partition(":")
+        if colon:
+            return getattr(self.module(module), name, default)
         found = self.namespace
         for part in path.split("."):
             try:
@@ -61,6 +66,13 @@ class TorchLike(Engine):
             except (AttributeError, NotImplementedError):
                 return default
         return found
+
+    def module(self, path: str) -> Any:
+        """What `import torch.path` finds: the namespace's own module where it is a package, else its attribute."""
+        if isinstance(self.namespace, ModuleType):
+            with contextlib.suppress(ImportError):
+                return importlib.import_module(f"{self.namespace.__name__}.{path}")
+        return self.get(path)
 
     def spells(self, path: str) -> bool:
         known = self._spelled.get(path)

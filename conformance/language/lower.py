@@ -2,6 +2,7 @@
 
     assert a == b == c and d, "why"      three observations, evaluated in order, stopping where Python would
     with raises(Type, contains=...):     one observation each time the block is left
+    from torch.X import name             name = @imported("X:name")
 
 The lowered code calls the recorder (`observe.Recorder`) through names that no program can spell ("@link"), so that
 programs neither see nor shadow it. Line numbers stay those of the program; the file name of the code is `FILENAME`.
@@ -104,6 +105,13 @@ class _Lowering(ast.NodeTransformer):
                 item.context_expr = ast.copy_location(new, call)
         self.generic_visit(node)
         return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> list[ast.stmt] | ast.ImportFrom:
+        """What is imported is the engine's: each engine has its own `torch`."""
+        if not (node.module or "").startswith("torch."):
+            return node
+        paths = [(a.asname or a.name, f"{(node.module or '').removeprefix('torch.')}:{a.name}") for a in node.names]
+        return [_located(_assign(name, _call("@imported", ast.Constant(path))), node) for name, path in paths]
 
     def _site(self, node: ast.stmt | ast.expr, kind: str, text: str, drop_in: bool = False) -> int:
         self.sites.append(Site(node.lineno, node.col_offset + 1, kind, text, drop_in))

@@ -46,7 +46,7 @@ class Recorder:
         return {
             "same": self.same, "identical": self.identical, "recorded_warnings": self.recorded_warnings,
             "@link": self.link, "@truth": self.truth, "@failed": self.failed, "@note": self.note, "@any": BaseException,
-            "@raises": self.raises, "@warns": self.warns,
+            "@raises": self.raises, "@warns": self.warns, "@imported": self.imported,
         }  # fmt: skip
 
     # --- words ---
@@ -58,6 +58,13 @@ class Recorder:
     def identical(self, left: Any, right: Any) -> bool:
         """Whether two values are equal bit for bit."""
         return identical(left, right, Reader(self.engine).tensor)
+
+    def imported(self, path: str) -> Any:
+        """What an engine has in the place of what `from torch.X import name` names ("X:name")."""
+        found = self.engine.get(path, self)
+        if found is self:
+            raise Unsupported(path)
+        return found
 
     def recorded_warnings(self) -> Recording:
         """`with recorded_warnings() as w`: w is a list of what was warned in the block."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from reference_engine.autograd import jacobians
+from reference_engine.autograd import deprecated_jacobians, jacobians
 from reference_engine.sparse.array import SparseArray
 from reference_engine.tensor import Tensor, wrap
 from tests.faulty_engines.patching import Patch, fault
 
-# The module: the package's attribute of that name is the function.
+# The module: the package's attribute of that name is the function. It has the deprecated helpers' names as well.
 checks: Any = importlib.import_module("reference_engine.autograd.gradcheck")
 Space = jacobians.Space
 
@@ -217,3 +217,42 @@ def drawn_gradients_are_contiguous(p: Patch) -> None:
     """gen_non_contig_grad_outputs changes nothing."""
     original = checks._random_like
     p.set(checks, "_random_like", lambda output, contiguous: original(output, contiguous=True))
+
+
+# --- deprecated helpers ----------------------------------------------------------------------------------------------
+
+
+@fault("gradcheck")
+def helpers_warn_of_nothing(p: Patch) -> None:
+    """The deprecated helpers do not say that they are."""
+    p.set(deprecated_jacobians, "_start", lambda name, grad_out: None)
+
+
+@fault("gradcheck")
+def helpers_have_a_row_per_output(p: Patch) -> None:
+    """The numerical helper's Jacobian is transposed: a row per element of the output."""
+    original = deprecated_jacobians._numerical
+    p.set(deprecated_jacobians, "_numerical", lambda *given: tuple(wrap(m._array.T) for m in original(*given)))
+
+
+@fault("gradcheck")
+def numerical_helper_knows_no_target(p: Patch) -> None:
+    """`target` is read over: every input is varied."""
+
+    def numerical(fn: Any, inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0) -> Any:
+        return original(fn, inputs, None, eps, grad_out)
+
+    original = deprecated_jacobians.get_numerical_jacobian
+    p.function(original, numerical)
+
+
+@fault("gradcheck")
+def analytical_helper_accumulates(p: Patch) -> None:
+    """The analytical helper leaves its gradients in the inputs."""
+
+    def analytical(inputs: Any, output: Tensor, *options: Any) -> Any:
+        output.sum().backward(retain_graph=True)
+        return original(inputs, output, *options)
+
+    original = deprecated_jacobians.get_analytical_jacobian
+    p.function(original, analytical)

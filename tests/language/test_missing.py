@@ -136,3 +136,28 @@ def test_what_is_lacking_inside_an_assertion_is_named_and_the_program_goes_on():
     """, tiny())  # fmt: skip
     assert end.missing == ("Tiny.sinh", "Tiny.cosh")
     assert [o.agrees for o in end.observations] == [False, True, False]
+
+
+IMPORT = "from torch.autograd.gradcheck import get_numerical_jacobian as numerical\nassert numerical(1) == 2"
+NEEDS = ("autograd.gradcheck:get_numerical_jacobian",)
+
+
+@pytest.mark.parametrize("inner", [{}, {"autograd": SimpleNamespace()}, {"autograd": SimpleNamespace(gradcheck=abs)}])
+def test_what_cannot_be_imported_is_missing_before_the_program_runs(inner):
+    """By the module's name and its own; a function in the module's place has no such name."""
+    end = run(IMPORT, tiny(**inner), requires=NEEDS)
+    assert (end.missing, end.observations, end.error) == (NEEDS, [], None)
+
+
+def test_a_namespace_that_is_no_package_offers_what_is_imported_as_an_attribute():
+    """The module's path is one of attributes there."""
+    helpers = SimpleNamespace(get_numerical_jacobian=lambda x: x + 1)
+    end = run(IMPORT, tiny(autograd=SimpleNamespace(gradcheck=helpers)), requires=NEEDS)
+    assert [o.agrees for o in end.observations] == [True]
+
+
+def test_a_package_is_imported_from_where_the_attribute_is_something_else():
+    """`reference_engine.autograd.gradcheck` is the function; the import takes the module of that path."""
+    name = run("from torch.autograd.gradcheck import get_numerical_jacobian\n"
+               "assert get_numerical_jacobian.__name__ == 'get_numerical_jacobian'", requires=NEEDS)  # fmt: skip
+    assert [o.agrees for o in name.observations] == [True]

@@ -31,6 +31,30 @@ REFUSED = [
     ("import warnings", [f"1:1: {IMPORT} (use `with recorded_warnings() as w:` or `with warns(Type):`)"]),
     ("from torch.func import grad as g", [f"1:1: {IMPORT} (write g = torch.func.grad)"]),
     ("import torch.nn.functional as F", [f"1:1: {IMPORT} (write F = torch.nn.functional)"]),
+    ("from torch.autograd.gradcheck import gradcheck", [
+        "1:38: the import of gradcheck from torch.autograd.gradcheck is not in the vocabulary (what is imported from there: "
+        "get_analytical_jacobian, get_numerical_jacobian)"]),
+    ("x = 1\nfrom torch.autograd.gradcheck import get_analytical_jacobian, get_numerical_jacobain", [
+        "2:63: the import of get_numerical_jacobain from torch.autograd.gradcheck is not in the vocabulary "
+        "(did you mean get_numerical_jacobian or get_analytical_jacobian?)"]),
+    ("from torch.autograd.gradcheck import *", [
+        "1:38: the import of * from torch.autograd.gradcheck is not in the vocabulary (what is imported from there: "
+        "get_analytical_jacobian, get_numerical_jacobian)"]),
+    ("from torch.autograd import gradcheck as check", [f"1:1: {IMPORT} (write check = torch.autograd.gradcheck)"]),
+    ("import torch.autograd.gradcheck as g", [f"1:1: {IMPORT} (write g = torch.autograd.gradcheck)"]),
+    ("from .autograd.gradcheck import get_numerical_jacobian", [
+        f"1:1: {IMPORT} (torch and the kit's words are there without it)"]),
+    ("def f():\n    from torch.autograd.gradcheck import get_numerical_jacobian", [
+        "2:5: an import inside a block (import at the top of the program)"]),
+    ("from torch.autograd.gradcheck import get_numerical_jacobian as torch", [
+        "1:38: 'torch' keeps its meaning and cannot be bound (choose another name)"]),
+    ("from torch.autograd.gradcheck import get_numerical_jacobian as open", [
+        "1:38: 'open' is Python's own and no name for a variable (choose another name)"]),
+    ("torch.autograd.gradcheck.get_numerical_jacobian", [
+        "1:26: the attribute 'get_numerical_jacobian' is not in the vocabulary "
+        "(from torch.autograd.gradcheck import get_numerical_jacobian)"]),
+    ("from torch.autograd.gradcheck import get_numerical_jacobian as n\nn.grad = 1", [
+        f"2:1: assignment to torch.autograd.gradcheck:get_numerical_jacobian.grad: {ENGINE}"]),
     ("try:\n    pass\nexcept ValueError:\n    pass", [
         '1:1: try is not part of the program language (expect an error with `with raises(Type, contains="..."):`)']),
     ("async def f():\n    pass", [
@@ -139,6 +163,7 @@ ACCEPTED = [
     "while True:\n    break\nelse:\n    pass\nif 1 == 1:\n    pass",
     "for f in (torch.sin, torch.Tensor.cos):\n    assert f(torch.zeros(())) is not None, f.__name__",
     "assert (lambda *, input=1: input)() == 1",
+    "from torch.autograd.gradcheck import get_numerical_jacobian as numerical\nassert numerical is not None",
     "class A:\n    limit = 3\n    double = limit * 2\nassert A().double == 6",
 ]
 
@@ -159,6 +184,8 @@ def test_accepted(vocabulary: Vocabulary, program: str) -> None:
         ("torch.autograd.graph.save_on_cpu.__init__", ("autograd.graph.save_on_cpu",)),
         ("x = torch.ones(1).relu()", ("ones",)),
         ("g = torch.func.grad\ng(g)", ("func.grad",)),
+        ("from torch.autograd.gradcheck import get_numerical_jacobian as n\nn(torch.neg, ())", (
+            "autograd.gradcheck:get_numerical_jacobian", "neg")),
         ("assert 1", ()),
     ],
 )
@@ -205,6 +232,19 @@ def test_the_vocabulary_is_what_torch_spells(vocabulary: Vocabulary) -> None:
         if value is None and path not in ("newaxis",):
             absent.append(path)
     assert absent == []
+
+
+def test_what_is_importable_is_reached_by_no_path(vocabulary: Vocabulary) -> None:
+    """An import is listed where the torch that is installed has the name in that module, and no path leads there."""
+    torch = pytest.importorskip("torch")
+    assert vocabulary.importable
+    for spelled in vocabulary.importable:
+        module, _, name = spelled.partition(":")
+        assert hasattr(importlib.import_module(f"torch.{module}"), name)
+        value = torch
+        for part in (*module.split("."), name):
+            value = getattr(value, part, None)
+        assert value is None, spelled
 
 
 UNSAFE = ("load", "save", "compile", "hub", "jit", "os", "from_file", "eval_", "exec", "package", "export", "onnx")

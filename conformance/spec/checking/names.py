@@ -32,8 +32,8 @@ def check_names(
     """Problems with names. `nodes` are all of the tree's. `outer` are the names of drawn data and parameters."""
     module = bound_in(tree)
     for node in binders(tree):
-        if isinstance(node, ast.Name | ast.FunctionDef | ast.ClassDef):
-            name = node.id if isinstance(node, ast.Name) else node.name
+        if isinstance(node, ast.Name | ast.FunctionDef | ast.ClassDef | ast.alias):
+            name = _bound(node)
             if name in PYTHONS - vocabulary.names:
                 yield Problem.at(node, f"'{name}' is Python's own and no name for a variable", "choose another name")
     yield from _bindings(nodes, vocabulary)
@@ -43,7 +43,7 @@ def check_names(
 def binders(scope: ast.AST) -> Iterator[ast.AST]:
     """The nodes that bind a name in this very scope, not in one nested in it."""
     for node in _inside(scope):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) or (
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.alias) or (
             isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
         ):
             yield node
@@ -53,7 +53,7 @@ def binders(scope: ast.AST) -> Iterator[ast.AST]:
 
 def bound_in(scope: ast.AST) -> frozenset[str]:
     """The names that this scope binds: parameters, assignments, functions, classes; not those declared global."""
-    names = {node.id if isinstance(node, ast.Name) else node.name for node in binders(scope)}  # type: ignore[attr-defined]
+    names = {_bound(node) for node in binders(scope)}
     if isinstance(scope, FUNCTIONS):
         names |= {argument.arg for argument in arguments(scope.args)}
         declared = (n for n in _inside(scope) if isinstance(n, ast.Global | ast.Nonlocal))
@@ -61,6 +61,12 @@ def bound_in(scope: ast.AST) -> frozenset[str]:
     if isinstance(scope, ast.Module):
         names |= {name for node in ast.walk(scope) if isinstance(node, ast.Global) for name in node.names}
     return frozenset(names)
+
+
+def _bound(node: ast.AST) -> str:
+    """The name that a binder binds."""
+    name = node.id if isinstance(node, ast.Name) else getattr(node, "asname", None) or node.name  # type: ignore[attr-defined]
+    return str(name)
 
 
 def arguments(of: ast.arguments) -> list[ast.arg]:
@@ -94,20 +100,24 @@ def _outside(node: ast.AST) -> list[ast.AST]:
 
 def _bindings(nodes: Iterable[ast.AST], vocabulary: Vocabulary) -> Iterator[Problem]:
     kept = vocabulary.words | {"torch"}
-    for node in nodes:
-        name = None
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            name = node.id
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            name = node.name
-        elif isinstance(node, ast.arg):
-            name = node.arg
-        if name is None:
-            continue
+    for node, name in _bound_by(nodes):
         if name in kept:
             yield Problem.at(node, f"'{name}' keeps its meaning and cannot be bound", "choose another name")
         elif name.startswith("__") and name not in vocabulary.dunders:
             yield Problem.at(node, f"the name '{name}' with two leading underscores is refused")
+
+
+def _bound_by(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.AST, str]]:
+    """(the place, the name) of everything that is bound anywhere."""
+    for node in nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield node, node.id
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node, node.name
+        elif isinstance(node, ast.arg):
+            yield node, node.arg
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((alias, _bound(alias)) for alias in node.names)
 
 
 def _uses(scope: ast.AST, known: frozenset[str], own: frozenset[str], vocabulary: Vocabulary) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ import ast
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from .imports import imported
 from .names import LITERAL_ONLY
 from .problem import Problem, near
 from .vocabulary import Vocabulary
@@ -69,13 +70,24 @@ class Paths:
         times = Counter(n.id for n in self.nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
         times.update(n.arg for n in self.nodes if isinstance(n, ast.arg))
         times.update(n.name for n in self.nodes if isinstance(n, ast.FunctionDef | ast.ClassDef))
+        times.update(n.asname or n.name for n in self.nodes if isinstance(n, ast.alias))
         for node in self.tree.body:
+            if isinstance(node, ast.ImportFrom):
+                self._find_imported(node, times)
             if isinstance(node, ast.Assign) and len(node.targets) == 1:
                 for target, value in _pairs(node.targets[0], node.value):
                     chain = self.chain(value)
                     if isinstance(target, ast.Name) and times[target.id] == 1 and chain is not None:
                         self.aliases[target.id] = chain
                         self._may_be_namespace.add(id(value))
+
+    def _find_imported(self, node: ast.ImportFrom, times: Counter[str]) -> None:
+        """What an import binds is required, whether it is used or not."""
+        for alias in node.names:
+            if (path := imported(node, alias)) in self.vocabulary.importable:
+                self.used.add(path)
+                if times[name := alias.asname or alias.name] == 1:
+                    self.aliases[name] = tuple(path.split("."))
 
     def _own_attributes(self) -> frozenset[str]:
         """Attribute names that the program itself sets: on its objects, in its classes, by setattr."""
@@ -112,7 +124,7 @@ class Paths:
             self.used.add(".".join(part for part in chain if not part.startswith("__")))
             for part in rest:
                 if not self._known(part):
-                    yield self._refused(node, part)
+                    yield self._refused(node, part, self._importable(found[0], part))
 
     def _attribute(self, node: ast.Attribute) -> Iterator[Problem]:
         if isinstance(node.ctx, ast.Store | ast.Del) and not self._of_program(node.value):
@@ -144,13 +156,18 @@ class Paths:
             return name in self.vocabulary.dunders
         return name in self.vocabulary.attributes or (name in self.own and name not in FRAMES)
 
-    def _refused(self, node: ast.expr, name: str) -> Problem:
+    def _importable(self, module: str, name: str) -> str | None:
+        if f"{module}:{name}" not in self.vocabulary.importable:
+            return None
+        return f"from torch.{module} import {name}"
+
+    def _refused(self, node: ast.expr, name: str, hint: str | None = None) -> Problem:
         place = Problem.at_attribute if isinstance(node, ast.Attribute) and node.attr == name else Problem.at
         if name.startswith("__"):
             return place(node, f"the attribute '{name}' with two leading underscores is refused")  # type: ignore[arg-type]
         if name in FRAMES:
             return place(node, f"the attribute '{name}' is refused")  # type: ignore[arg-type]
-        hint = near(name, self.vocabulary.attributes | self.own)
+        hint = hint or near(name, self.vocabulary.attributes | self.own)
         return place(node, f"the attribute '{name}' is not in the vocabulary", hint)  # type: ignore[arg-type]
 
     def _near_path(self, chain: Chain) -> str | None:

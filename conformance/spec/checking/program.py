@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .equality import comparisons
+from .imports import check_imports
 from .names import check_names
 from .paths import Paths
 from .problem import Problem
@@ -39,7 +40,8 @@ def check(program: str, vocabulary: Vocabulary, outer: Iterable[str] = ()) -> Ch
     nodes = list(ast.walk(tree))
     paths = Paths(tree, nodes, vocabulary)
     try:
-        found = [*constructs(nodes), *check_names(tree, nodes, vocabulary, frozenset(outer)), *paths.problems()]
+        found = [*constructs(nodes), *check_imports(tree, nodes, vocabulary)]
+        found += [*check_names(tree, nodes, vocabulary, frozenset(outer)), *paths.problems()]
         found += [*comparisons(nodes), *raised(nodes)]
     except RecursionError:
         return Checked(empty, (Problem(1, 1, "the program is nested too deeply"),))

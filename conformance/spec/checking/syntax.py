@@ -9,7 +9,7 @@ from .problem import Problem
 
 ALLOWED: tuple[type[ast.AST], ...] = (
     ast.Module, ast.Expr, ast.Assign, ast.AugAssign, ast.NamedExpr, ast.Delete, ast.Pass, ast.Break, ast.Continue,
-    ast.If, ast.For, ast.While, ast.With, ast.withitem, ast.Assert, ast.Raise,
+    ast.If, ast.For, ast.While, ast.With, ast.withitem, ast.Assert, ast.Raise, ast.Import, ast.ImportFrom,
     ast.FunctionDef, ast.Lambda, ast.ClassDef, ast.Return, ast.Yield, ast.YieldFrom, ast.Global, ast.Nonlocal,
     ast.arguments, ast.arg, ast.keyword,
     ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare, ast.Call, ast.Starred,
@@ -29,29 +29,10 @@ REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Await: ("await", "programs run in one thread, in order"),
 }  # fmt: skip
 
-# What a program imports elsewhere is here already, under these names.
-INSTEAD = {
-    "warnings": "use `with recorded_warnings() as w:` or `with warns(Type):`",
-    "weakref": "use weak(x)",
-    "gc": "use collect()",
-    "copy": "use deep_copy(x)",
-    "inspect": "use defaults(f)",
-    "math": "math is there without it",
-    "collections": "OrderedDict is there without it",
-    "torch": "torch is there without it",
-    "numpy": "use x.tolist(), or `given` for drawn data",
-    "threading": "use run_threads(f, g, ...) and lock()",
-    "random": "use `given` for drawn data",
-    "functools": "write a lambda",
-}
-
-
 def constructs(nodes: Iterable[ast.AST]) -> Iterator[Problem]:
     """Among a program's nodes, a problem for every construct that the language does not have."""
     for node in nodes:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield Problem.at(node, "import is not part of the program language", _instead_of_import(node))
-        elif isinstance(node, ast.arg) and node.annotation is not None:
+        if isinstance(node, ast.arg) and node.annotation is not None:
             yield Problem.at(node.annotation, "an annotation is not part of the program language", "leave it out")
         elif isinstance(node, ast.FunctionDef) and node.returns is not None:
             yield Problem.at(node.returns, "an annotation is not part of the program language", "leave it out")
@@ -61,13 +42,3 @@ def constructs(nodes: Iterable[ast.AST]) -> Iterator[Problem]:
             name, hint = REFUSED.get(type(node), (type(node).__name__.lower(), None))
             if hasattr(node, "lineno"):
                 yield Problem.at(node, f"{name} is not part of the program language", hint)
-
-
-def _instead_of_import(node: ast.Import | ast.ImportFrom) -> str:
-    module = (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
-    alias = node.names[0]
-    if module.partition(".")[0] == "torch" and isinstance(node, ast.ImportFrom):
-        return f"write {alias.asname or alias.name} = {module}.{alias.name}"
-    if module.startswith("torch.") and alias.asname:
-        return f"write {alias.asname} = {module}"
-    return INSTEAD.get(module.partition(".")[0], "torch and the kit's words are there without it")

@@ -11,12 +11,15 @@ from conformance.errors import SpecError, SpecErrors
 from ..reading import Document, read
 
 WORD_LISTS = ("words", "builtins", "exceptions", "dunders", "settable")
-GROUPS = ("torch", "namespaces", "attributes")
+GROUPS = ("torch", "namespaces", "importable", "attributes")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Closed lists of names. `paths` are spelled without `torch.`; a namespace may be named but is no path."""
+    """Closed lists of names. `paths` are spelled without `torch.`; a namespace may be named but is no path.
+
+    `importable` are what no path reaches, spelled "module:name": a program imports it.
+    """
 
     words: frozenset[str]
     builtins: frozenset[str]
@@ -25,6 +28,7 @@ class Vocabulary:
     settable: frozenset[str]
     paths: frozenset[str]
     namespaces: frozenset[str]
+    importable: frozenset[str]
     listed_attributes: frozenset[str]
 
     @cached_property
@@ -46,7 +50,7 @@ class Vocabulary:
         if ".".join(chain) in self.namespaces:
             return ".".join(chain), ()
         for length in range(len(chain), 0, -1):
-            if (path := ".".join(chain[:length])) in self.paths:
+            if (path := ".".join(chain[:length])) in self.paths or path in self.importable:
                 return path, chain[length:]
         return None
 
@@ -67,6 +71,7 @@ def parse(text: str, file: str = "vocabulary.yaml") -> Vocabulary:
         **lists,
         paths=frozenset(paths),
         namespaces=frozenset(prefix for namespace in value["namespaces"] for prefix in _prefixes(namespace)),
+        importable=frozenset(f"{m}:{name}" for m, names in value["importable"].items() for name in names.split()),
         listed_attributes=frozenset(name for names in value["attributes"].values() for name in names.split()),
     )
 
