@@ -57,7 +57,7 @@ def _extras(tensor: Tensor) -> list[str]:
     if is_overridden(tensor):
         extras.append("grad_fn=<Invalid>")
     elif tensor._edge is not None:
-        extras.append(f"grad_fn=<{type(tensor._edge[0]).__name__}>")
+        extras.append(f"grad_fn=<{type(tensor.grad_fn).__name__}>")
     elif tensor._tracked:
         extras.append("requires_grad=True")
     tangent = get(tensor, state.dual_levels[-1]) if state.dual_levels else None

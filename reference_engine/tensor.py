@@ -147,7 +147,7 @@ class Tensor(Described, Converted):
 
     @property
     def grad_fn(self) -> Node | None:
-        return self._edge[0] if self._edge is not None else None
+        return self._edge[0].face() if self._edge is not None else None
 
     @property
     def output_nr(self) -> int:

@@ -191,9 +191,10 @@ def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
 
 def _shape_dtype(root: Any) -> tuple[tuple[int, ...], np.dtype]:
     if isinstance(root, GradientEdge):
-        if root.output_nr >= root.node.outputs:
+        if root.output_nr >= root._recorded[0].outputs:
             raise IndexError("tuple index out of range")
-        return root.node.output_shape(root.output_nr), root.node.output_dtype(root.output_nr)
+        node, nr = root._recorded
+        return node.output_shape(nr), node.output_dtype(nr)
     if not isinstance(root, Tensor):
         raise TypeError(f"expected a Tensor or a GradientEdge, but got {type(root).__name__}")
     return root._array.shape, root._array.dtype
@@ -202,7 +203,7 @@ def _shape_dtype(root: Any) -> tuple[tuple[int, ...], np.dtype]:
 def _root_edges(roots: tuple) -> list[Edge]:
     edges = []
     for i, root in enumerate(roots):
-        edge = (root.node, root.output_nr) if isinstance(root, GradientEdge) else edge_of(root)
+        edge = root._recorded if isinstance(root, GradientEdge) else edge_of(root)
         if edge is None:
             raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
         edges.append(edge)
@@ -231,7 +232,7 @@ def _grad_targets(inputs: tuple) -> list[Edge]:
 def _target(x: Any) -> Edge | None:
     """Where the gradient of an input arrives."""
     if isinstance(x, GradientEdge):
-        return (x.node, x.output_nr)
+        return x._recorded
     if not isinstance(x, Tensor):
         raise RuntimeError(f"all inputs have to be Tensors or GradientEdges, but got {type(x).__name__}")
     return edge_of(x)

@@ -36,8 +36,8 @@ def batched_seeds(roots: tuple, grads: tuple) -> list[Tensor]:
 
 
 def _batch(i: int, root: Any, g: Any) -> Tensor:
-    edge = isinstance(root, GradientEdge)
-    shape = root.node.output_shape(root.output_nr) if edge else root._array.shape
+    node, nr = root._recorded if isinstance(root, GradientEdge) else (None, 0)
+    shape = node.output_shape(nr) if node is not None else root._array.shape
     if g is None:
         # What stands for None is one vector: it has no batch dimension.
         if not shape:
@@ -50,12 +50,12 @@ def _batch(i: int, root: Any, g: Any) -> Tensor:
         raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to "
                          "convert a 0-dim tensor to a number")  # fmt: skip
     if g._array.shape[1:] != tuple(shape):
-        if edge:
+        if node is not None:
             raise RuntimeError("Batched grads are not supported with GradientEdge")
         raise RuntimeError(MISMATCH.format(i=i, given=g.shape, shape=root.shape))
     if not len(g._array):
         raise IndexError("index 0 is out of bounds for dimension 0 with size 0")
-    dtype = root.node.output_dtype(root.output_nr) if edge else root._array.dtype
+    dtype = node.output_dtype(nr) if node is not None else root._array.dtype
     return g if same(g._array.dtype, dtype) else g.to(of_numpy(dtype))
 
 

@@ -9,7 +9,7 @@ import inspect
 import warnings
 from typing import Any
 
-from reference_engine.autograd.function_context import FunctionCtx
+from reference_engine.autograd.function_context import BackwardCFunction, FunctionCtx
 from reference_engine.autograd.function_node import FunctionNode
 from reference_engine.autograd.function_outputs import finish as _finish
 from reference_engine.autograd.function_tangents import push
@@ -19,7 +19,6 @@ from reference_engine.state import state
 from reference_engine.tape.node import edge_of, next_sequence_number
 from reference_engine.tensor import Tensor
 
-BackwardCFunction = FunctionNode
 NEEDS_SETUP = (
     "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override the "
     "setup_context staticmethod. For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
@@ -27,12 +26,11 @@ NEEDS_SETUP = (
 
 
 class FunctionMeta(type):
-    """Gives each Function its class of nodes and its class of contexts, both named after it."""
+    """Gives each Function its class of contexts, which are its nodes as users see them."""
 
     def __init__(cls, name: str, bases: tuple, namespace: dict) -> None:
         super().__init__(name, bases, namespace)
-        cls._backward_cls = type(f"{name}Backward", (FunctionNode,), {"__slots__": (), "function": cls})
-        cls._context_cls = type(f"{name}Backward", (FunctionCtx,), {})
+        cls._backward_cls = type(f"{name}Backward", (BackwardCFunction,), {"__slots__": (), "_forward_cls": cls})
 
 
 class Function(metaclass=FunctionMeta):
@@ -44,8 +42,7 @@ class Function(metaclass=FunctionMeta):
     generate_vmap_rule: whether vmap may run forward and backward themselves on batches.
     """
 
-    _backward_cls: type[FunctionNode]
-    _context_cls: type[FunctionCtx]
+    _backward_cls: type[BackwardCFunction]
     boxed_grads_call = False
     clear_saved_tensors_on_access = False
     generate_vmap_rule = False
@@ -110,29 +107,29 @@ class Function(metaclass=FunctionMeta):
 
                 return apply_batched(cls, args, level)
         node = cls._start(args)
+        context = node.context
         before, forward_mode = state.set_grad_enabled(False), state.forward_grad_enabled
         state.forward_grad_enabled = False
         try:
             if separate:
                 output = cls.forward(*args, **kwargs)
-                cls.setup_context(node.context, args, output)
+                cls.setup_context(context, args, output)
             else:
-                output = cls.forward(node.context, *args, **kwargs)
+                output = cls.forward(context, *args, **kwargs)
         finally:
             state.set_grad_enabled(before)
             state.forward_grad_enabled = forward_mode
         if not state.dual_levels:
             return _finish(node, args, output, separate=separate)
-        dirty, marked = node.context.dirty_tensors or (), node.context.non_differentiable or ()
+        dirty, marked = context.dirty_tensors or (), context.non_differentiable or ()
         results = _finish(node, args, output, separate=separate)
         push(node, args, results, dirty, marked)
         return results
 
     @classmethod
     def _start(cls, args: tuple) -> FunctionNode:
-        context = cls._context_cls()
-        context.needs_input_grad = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
-        node = cls._backward_cls(context)
+        node = FunctionNode(cls)
+        node.state["needs_input_grad"] = tuple([isinstance(a, Tensor) and a.requires_grad for a in args])
         node.sequence_number = next_sequence_number()
         node.is_tensor_input = tuple([isinstance(a, Tensor) for a in args])
         if state.grad_enabled:

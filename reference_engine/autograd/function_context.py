@@ -1,7 +1,8 @@
 """The context of a custom function: what forward leaves there for backward. Source: torch.autograd.function.FunctionCtx.
 
-It is an object of its own beside the node, so that names which users choose (`ctx.shape`, `ctx.outputs`) meet none of the
-engine's. The node holds its context and the context knows its node weakly: no cycle, and the graph is freed by counting.
+Law: the context is the node as users see it (`ctx is y.grad_fn`). The node itself is another object, so that names which
+users choose (`ctx.shape`, `ctx.outputs`) meet none of the engine's. A context holds its node; the node holds only what
+was left on the context, and gives it to a new one when nobody holds the old: no cycle, the graph is freed by counting.
 """
 
 from __future__ import annotations
@@ -9,18 +10,16 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from reference_engine.tape.saved import FREED_MESSAGE
 from reference_engine.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from reference_engine.autograd.function import Function
     from reference_engine.autograd.function_node import FunctionNode
 
 # What a context shows of its node.
 OF_THE_NODE = frozenset({
-    "_input_metadata", "_raw_saved_tensors", "_sequence_nr", "metadata", "name", "next_functions", "register_hook",
-    "register_prehook",
+    "_input_metadata", "_raw_saved_tensors", "_register_hook_dict", "_sequence_nr", "apply", "metadata", "name",
+    "next_functions", "register_hook", "register_prehook",
 })  # fmt: skip
 
 
@@ -33,9 +32,6 @@ class FunctionCtx:
     dirty_tensors: tuple[Tensor, ...] | None = None
     non_differentiable: tuple[Tensor, ...] | None = None
     materialize_grads: bool = True
-    _node: Callable[[], FunctionNode | None] = staticmethod(lambda: None)
-    _recorded = False  # whether apply made its results outputs of a node
-    _shown: tuple[Tensor | None, ...] | None = None  # in the place of saved_tensors, while jvp runs or vmap maps
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keeps tensors for backward, with the check that nothing changes them meanwhile. The last call counts."""
@@ -66,6 +62,27 @@ class FunctionCtx:
         warnings.warn("`mark_shared_storage` is deprecated. Tensors with shared storages are automatically tracked. Note "
                       "that calls to `set_()` are not tracked", FutureWarning, stacklevel=2)  # fmt: skip
 
+    def forget_marks(self) -> None:
+        """Drops what apply has acted on, so that the context keeps none of those tensors."""
+        for name in ("to_save", "dirty_tensors", "non_differentiable"):
+            vars(self).pop(name, None)
+
+
+class BackwardCFunction(FunctionCtx):
+    """The context of one application, and its node as users see it; a class of them for each custom function."""
+
+    __slots__ = ("_node",)
+
+    _node: FunctionNode | None
+    _forward_cls: type[Function]
+    _shown: tuple[Tensor | None, ...] | None = None  # in the place of saved_tensors, while jvp runs or vmap maps
+
+    def __init__(self) -> None:
+        self._node = None
+
+    def __repr__(self) -> str:
+        return f"<torch.autograd.function.{type(self).__name__} object at {id(self):#x}>"
+
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
         """What was given to save_for_backward, with the history it had; nothing while forward runs. In jvp: what was given
@@ -73,10 +90,7 @@ class FunctionCtx:
         """
         if self._shown is not None:
             return self._shown
-        node = self._node()
-        if node is None and self._recorded:
-            raise RuntimeError(FREED_MESSAGE)
-        return () if node is None else node.saved_tensors
+        return () if self._node is None else self._node.saved_tensors
 
     @property
     def saved_variables(self) -> tuple[Tensor | None, ...]:
@@ -85,12 +99,6 @@ class FunctionCtx:
         return self.saved_tensors
 
     def __getattr__(self, name: str) -> Any:
-        node = self._node() if name in OF_THE_NODE else None
-        if node is None:
+        if name not in OF_THE_NODE or self._node is None:
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-        return getattr(node, name)
-
-    def forget_marks(self) -> None:
-        """Drops what apply has acted on, so that the context keeps none of those tensors."""
-        for name in ("to_save", "dirty_tensors", "non_differentiable"):
-            vars(self).pop(name, None)
+        return getattr(self._node, name)

@@ -13,8 +13,10 @@ from reference_engine.tape.saved import FREED, FREED_MESSAGE, Freed, read_tensor
 from reference_engine.tensor import Tensor, held, wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reference_engine.autograd.function import Function
-    from reference_engine.autograd.function_context import FunctionCtx
+    from reference_engine.autograd.function_context import BackwardCFunction
     from reference_engine.tape.node import Edge
 
 CLEARED = Freed()  # in place of what was saved, after its one reading
@@ -24,46 +26,49 @@ CLEARED_MESSAGE = (
     "Either access saved_tensors only once, or set clear_saved_tensors_on_access=False."
 )
 
-_OWN = frozenset({
-    "_hooks", "context", "dtype", "edges", "exact", "is_tensor_input", "kept", "outputs", "results", "role", "saved",
-    "sequence_number", "shape",
-})  # fmt: skip
+
+def _nothing() -> None:
+    """A reference to what is not there."""
 
 
 class FunctionNode(Node):
-    """The node of one application of a custom function. What its context has, it shows as its own.
+    """The node of one application of a custom function.
 
+    state: what forward left on its context, by name; the context itself is made when somebody asks for it.
     results: per output of forward its shape and NumPy type, None where that is no tensor.
     kept: per saved tensor its entry and the edge of its history; FREED or CLEARED once dropped.
     """
 
-    __slots__ = ("context", "is_tensor_input", "kept", "outputs", "results")
+    __slots__ = ("_context", "function", "is_tensor_input", "kept", "outputs", "results", "state")
 
     is_custom_function = True
+    _context: Callable[[], BackwardCFunction | None]
     function: type[Function]
-    context: FunctionCtx
     is_tensor_input: tuple[bool, ...]
     kept: Any
     outputs: int
     results: tuple[tuple[tuple[int, ...], np.dtype] | None, ...]
+    state: dict[str, Any]
 
-    def __init__(self, context: FunctionCtx) -> None:
-        self.context, self.kept, self.outputs, self.results, self.is_tensor_input = context, (), 1, (None,), ()
-        context._node = weakref.ref(self)
+    def __init__(self, function: type[Function]) -> None:
+        self.function, self.state, self._context = function, {}, _nothing
+        self.kept, self.outputs, self.results, self.is_tensor_input = (), 1, (None,), ()
 
-    def __getattr__(self, name: str) -> Any:
-        if name in _OWN:
-            raise AttributeError(name)
-        return getattr(self.context, name)
+    @property
+    def context(self) -> BackwardCFunction:
+        """The function's context: the one that somebody holds, or a new one with the same attributes."""
+        context = self._context()
+        if context is None:
+            context = self.function._backward_cls()
+            context._node, context.__dict__ = self, self.state
+            self._context = weakref.ref(context)
+        return context
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OWN:
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self.context, name, value)
+    def face(self) -> BackwardCFunction:
+        return self.context
 
-    def __repr__(self) -> str:
-        return f"<torch.autograd.function.{self.name()} object at {id(self):#x}>"
+    def name(self) -> str:
+        return self.function._backward_cls.__name__
 
     def output_shape(self, nr: int) -> tuple[int, ...]:
         result = self.results[nr]
@@ -121,14 +126,15 @@ class FunctionNode(Node):
 
     def _run(self, grads: list) -> tuple:
         """backward's results for gradients of the outputs, which it takes out of `grads`."""
-        if self.context.materialize_grads:
+        context = self.context
+        if context.materialize_grads:
             for nr, result in enumerate(self.results):
                 if grads[nr] is None and result is not None:
                     grads[nr] = wrap(np.zeros(*result))
         if not self.function.boxed_grads_call:
             grads, rest = [], tuple(grads)
-            return self._checked(self._backward()(self.context, *rest))
-        return self._checked(self._backward()(self.context, grads))
+            return self._checked(self._backward()(context, *rest))
+        return self._checked(self._backward()(context, grads))
 
     def apply(self, *grads: Any) -> Any:
         """The user's backward as it is, on these gradients."""

@@ -72,7 +72,6 @@ def finish(node: FunctionNode, args: tuple, output: Any, *, separate: bool = Fal
     _mark_views(call, results)
     if tracked:
         node.kept = _entries(call, results)
-        context._recorded = True
         if state.anomaly:
             remember(node)
     context.forget_marks()

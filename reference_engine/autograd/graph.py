@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reference_engine.autograd.function_context import BackwardCFunction
 from reference_engine.autograd.memory_budget import region_activation_memory_budget
 from reference_engine.autograd.multi_grad import register_multi_grad_hook
 from reference_engine.autograd.mutation import allow_mutation_on_saved_tensors
 from reference_engine.state import state
-from reference_engine.tape.node import Node, edge_of
+from reference_engine.tape import node as tape
 from reference_engine.tensor import Tensor
+
+if TYPE_CHECKING:
+    from reference_engine.tape.node import RemovableHandle
+
+
+class Node(ABC):
+    """What users see of one recorded operation; for a custom function its context. Source: torch.autograd.graph.Node."""
+
+    @abstractmethod
+    def name(self) -> str:
+        """The node's name, for example "MulBackward0"."""
+
+    @property
+    @abstractmethod
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """A (node, output number) per tensor input; (None, 0) where the input was not tracked."""
+
+    @abstractmethod
+    def metadata(self) -> dict:
+        """The user's own notes."""
+
+    @abstractmethod
+    def register_hook(self, fn: Callable) -> RemovableHandle:
+        """`fn(grad_inputs, grad_outputs) -> tuple | None` runs after the node."""
+
+    @abstractmethod
+    def register_prehook(self, fn: Callable) -> RemovableHandle:
+        """`fn(grad_outputs) -> tuple | None` runs before the node."""
+
+
+Node.register(tape.Node)
+Node.register(BackwardCFunction)
 
 
 class GradientEdge(NamedTuple):
@@ -22,16 +56,22 @@ class GradientEdge(NamedTuple):
 
     node: Node
     output_nr: int
-    ownership_token: Node | None = None
+    ownership_token: Any = None
+
+    @property
+    def _recorded(self) -> tape.Edge:
+        """The edge as the graph has it."""
+        node: Any = self.node
+        return (node if isinstance(node, tape.Node) else node._node, self.output_nr)
 
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """The edge where a gradient for `tensor` goes. Source: torch.autograd.graph.get_gradient_edge."""
-    edge = edge_of(tensor)
+    edge = tape.edge_of(tensor)
     if edge is None:
         raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
-    node, nr = edge
-    return GradientEdge(node, nr, node if getattr(node, "is_custom_function", False) else None)
+    node: Any = edge[0].face()
+    return GradientEdge(node, edge[1], node if isinstance(node, BackwardCFunction) else None)
 
 
 def increment_version(tensor: Any) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from reference_engine.autograd.function_context import FunctionCtx
+from reference_engine.autograd.function_context import BackwardCFunction
 from reference_engine.state import state
 from reference_engine.tape.node import Node, leaf_edge, next_sequence_number
 from reference_engine.tensor import Tensor
@@ -67,7 +67,7 @@ def _sources(ctx: Any) -> list[Edge | None]:
     """Per argument of forward the edge to what made it, None where it was not tracked."""
     if _thread.apart:
         return []
-    node = ctx._node() if isinstance(ctx, FunctionCtx) else None
+    node = ctx._node if isinstance(ctx, BackwardCFunction) else None
     if node is None:
         return []
     edges = iter(node.edges)

@@ -90,7 +90,7 @@ def _mapped(function: type[Function], args: tuple, level: Level) -> Any:
     class Mapped(Function):
         @staticmethod
         def forward(ctx: Any, *whole: Any) -> Any:
-            inner = ctx.inner = function._context_cls()
+            inner = ctx.inner = function._backward_cls()
             inner.needs_input_grad = ctx.needs_input_grad
             with _inside(level):
                 inputs = tuple(hidden(x, level) if b else x for x, b in zip(whole, where, strict=True))

@@ -155,7 +155,7 @@ class SparseTensor(Tensor):
         parts = [f"indices={array.indices.tolist()}", f"values={array.values.tolist()}", f"size={tuple(array.shape)}",
                  f"nnz={self._nnz()}", f"layout={array.layout}"]  # fmt: skip
         parts += [f"dtype={self.dtype}"] * (self.dtype.name != "float32")
-        parts += [f"grad_fn=<{type(self._edge[0]).__name__}>"] if self._edge else ["requires_grad=True"] * self._tracked
+        parts += [f"grad_fn=<{type(self.grad_fn).__name__}>"] if self._edge else ["requires_grad=True"] * self._tracked
         return f"tensor({', '.join(parts)})"
 
     def __deepcopy__(self, memo: dict) -> Tensor:

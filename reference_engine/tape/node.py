@@ -118,8 +118,6 @@ class Node:
     outputs = 1  # how many outputs; nodes with several override it per instance
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Node:
-        if cls is Node:
-            raise TypeError("Can't instantiate abstract class Node with abstract methods arrays, tensors")
         node = object.__new__(cls)
         node._hooks, node.edges, node.exact, node.role, node.saved = None, (), False, OTHER, True
         node.shape, node.dtype = (), None
@@ -133,7 +131,11 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
         """A (node, output number) per tensor input; (None, 0) where the input was not tracked."""
-        return tuple(edge if edge is not None else (None, 0) for edge in self.edges)
+        return tuple([(edge[0].face(), edge[1]) if edge is not None else (None, 0) for edge in self.edges])
+
+    def face(self) -> Any:
+        """What users see of this node: itself, but for custom functions, where it is their context."""
+        return self
 
     @property
     def metadata(self) -> dict:

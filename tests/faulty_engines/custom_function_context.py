@@ -17,7 +17,7 @@ def contexts_share_names_with_nodes(p: Patch) -> None:
 
 def _of_the_node(self: Any, name: str) -> Any:
     if name == "shape":
-        return object.__getattribute__(self, "_node")().output_shape(0)
+        return object.__getattribute__(self, "_node").output_shape(0)
     return object.__getattribute__(self, name)
 
 

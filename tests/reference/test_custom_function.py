@@ -72,6 +72,39 @@ def test_a_function_with_its_own_derivative_changes_nothing(names, boxed):
         assert reference_engine.allclose(got, expected, rtol=1e-9)
 
 
+def test_the_context_is_the_node(torch):
+    """What forward is given as ctx is y.grad_fn, in forward, in backward and in the graph; it keeps the graph alive."""
+    seen = []
+
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            seen.append(ctx)
+            ctx.save_for_backward(x)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            seen.append(ctx)
+            return g * 2
+
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    z = Twice.apply(x).sum()
+    node = z.grad_fn.next_functions[0][0]
+    z.backward(retain_graph=True)
+    assert node is seen[0] is seen[1]
+    assert type(node) is Twice._backward_cls
+    assert isinstance(node, torch.autograd.graph.Node)
+    node.note = 3
+    alone = Twice.apply(x).grad_fn
+    assert (alone.next_functions[0][0].variable is x, alone.saved_tensors[0] is x) == (True, True)
+    seen.clear()
+    del node
+    assert z.grad_fn.next_functions[0][0].note == 3
+    edge = torch.autograd.graph.GradientEdge(alone, 0)
+    assert torch.autograd.grad(edge, x, torch.ones(2))[0].tolist() == [2.0, 2.0]
+
+
 NAMES = ["shape", "dtype", "saved", "outputs", "edges", "role", "exact", "hooks", "free", "arrays", "tensors", "results",
          "kept", "function", "context", "sequence_number", "is_tensor_input", "x"]  # fmt: skip
 
