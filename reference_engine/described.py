@@ -32,7 +32,9 @@ class Described(Base):
         return self._array
 
     def _write(self, values: np.ndarray) -> None:
-        """Overwrites the elements."""
+        """Overwrites the elements, rounded where the dtype is narrower than its array."""
+        if self._array.dtype.metadata is not None:
+            values = self.dtype.rounded(np.asarray(values))  # type: ignore[attr-defined]
         self._array[...] = values
 
     def is_conj(self) -> bool:

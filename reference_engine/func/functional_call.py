@@ -26,7 +26,7 @@ def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any =
     given = _merged(parameter_and_buffer_dicts)
     own = _named(module)
     if strict:
-        _check_names(given, own)
+        _check_names(type(module).__name__, given, own)
     wanted = {name: value for name, value in given.items() if name in own}
     if tie_weights:
         wanted = _tied(wanted, own)
@@ -74,13 +74,13 @@ def _named(module: Module) -> dict[str, Tensor]:
     }
 
 
-def _check_names(given: dict, own: dict) -> None:
+def _check_names(owner: str, given: dict, own: dict) -> None:
     missing, unexpected = [n for n in own if n not in given], [n for n in given if n not in own]
     if not missing and not unexpected:
         return
     parts = [f"Unexpected key(s): {', '.join(map(repr, unexpected))}."] * bool(unexpected)
     parts += [f"Missing key(s): {', '.join(map(repr, missing))}."] * bool(missing)
-    raise RuntimeError("Error(s) in reparametrizing:\n\t" + "\n\t".join(parts))
+    raise RuntimeError(f"Error(s) in reparametrizing for {owner}:\n\t" + "\n\t".join(parts))
 
 
 def _tied(wanted: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ from reference_engine.nn.modules.activation import (
 )
 from reference_engine.nn.modules.adaptive import AdaptiveLogSoftmaxWithLoss
 from reference_engine.nn.modules.attention import MultiheadAttention
-from reference_engine.nn.modules.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
+from reference_engine.nn.modules.container import ModuleDict, ModuleList, Sequential
 from reference_engine.nn.modules.convolution import (
     Conv1d,
     Conv2d,
@@ -110,6 +110,7 @@ from reference_engine.nn.modules.padding import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from reference_engine.nn.modules.parameter_container import ParameterDict, ParameterList
 from reference_engine.nn.modules.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,

@@ -12,6 +12,18 @@ from reference_engine.random import numpy_generator
 from reference_engine.tensor import Tensor
 
 
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Normal, with the share `sparsity` of each column set to zero."""
+    if tensor.ndim != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    rng = numpy_generator(generator)
+    rows, columns = tensor._array.shape
+    values = rng.standard_normal((rows, columns)) * std
+    for column in range(columns):
+        values[rng.permutation(rows)[: math.ceil(sparsity * rows)], column] = 0
+    return _write(tensor, values)
+
+
 def _write(tensor: Tensor, values: Any) -> Tensor:
     about_to_write(tensor)
     tensor._write(values)

@@ -8,7 +8,7 @@ import numpy as np
 
 from reference_engine import creation
 from reference_engine.ops import registry
-from reference_engine.optim.optimizer import Optimizer, check_options, number, real, with_gradients
+from reference_engine.optim.optimizer import Optimizer, check_options, number, real, rounded, with_gradients
 from reference_engine.tensor import Tensor
 
 
@@ -29,6 +29,8 @@ class Adam(Optimizer):
             weight_decay=(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}"),
             betas=(any(all(isinstance(b, kind) for b in betas) for kind in (float, Tensor)),
                    "betas must be either both floats or both Tensors"),
+            loop=(not (isinstance(lr, Tensor) and foreach and not capturable),
+                  "lr as a Tensor is not supported for capturable=False and foreach=True"),
         )  # fmt: skip
         super().__init__(params, {
             "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad, "maximize": maximize,
@@ -51,6 +53,7 @@ class Adam(Optimizer):
             else:
                 arrays = [real(t._array) for t in (parameter, gradient, *moments)]
                 adapt(arrays[0], arrays[1], arrays[2:], step, group)
+                rounded(parameter, *moments)
                 parameter._bump_version()
 
 
@@ -94,7 +97,7 @@ def adapt(p: Any, g: Any, moments: list[Any], step: float, group: dict[str, Any]
 
 
 def _keep_larger(largest: Any, square: Any) -> None:
-    if isinstance(largest, Tensor):
-        largest.copy_(registry.functions["maximum"](largest, square))
+    if isinstance(largest, Tensor):  # the copy is what backward reads: largest itself changes at every step
+        largest.copy_(registry.functions["maximum"](largest.clone(), square))
     else:
         np.maximum(largest, square, out=largest)

@@ -21,12 +21,14 @@ from reference_engine.nn.modules.module import clear_grad
 from reference_engine.nn.modules.registered import type_name
 from reference_engine.state import state as modes
 from reference_engine.tape.node import RemovableHandle
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor
 
 DUPLICATE = (
     "optimizer contains a parameter group with duplicate parameters; in future, this will cause an error; see "
     "github.com/pytorch/pytorch/issues/40967 for more information"
 )
+
+STATE_HOOKS = ("before saving", "after saving", "before loading", "after loading")
 
 
 class _Required:
@@ -67,6 +69,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._pre_hooks: OrderedDict = OrderedDict()
         self._post_hooks: OrderedDict = OrderedDict()
+        self._state_hooks: dict[str, OrderedDict] = {place: OrderedDict() for place in STATE_HOOKS}
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -143,7 +146,9 @@ class Optimizer:
     # --- state ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """State and options with parameters replaced by their numbers, counted over all groups."""
+        """State and options with parameters replaced by their numbers, counted over all groups. Tensors are not copied."""
+        for hook in self._state_hooks["before saving"].values():
+            hook(self)
         numbers: dict[int, int] = {}
         groups = []
         for group in self.param_groups:
@@ -153,10 +158,17 @@ class Optimizer:
             packed["params"] = [numbers[id(p)] for p in group["params"]]
             groups.append(packed)
         state = {numbers[id(k)] if isinstance(k, Tensor) else k: v for k, v in self.state.items()}
-        return {"state": state, "param_groups": groups}
+        result: dict[str, Any] = {"state": state, "param_groups": groups}
+        for hook in self._state_hooks["after saving"].values():
+            returned = hook(self, result)
+            result = result if returned is None else returned
+        return result
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over state and options; values are cast to their parameter's dtype."""
+        """Takes over state and options. Values are cast to their parameter's dtype; a tensor that has it is shared."""
+        for hook in self._state_hooks["before loading"].values():
+            returned = hook(self, state_dict)
+            state_dict = state_dict if returned is None else returned
         saved = deepcopy(state_dict["param_groups"])
         if len(saved) != len(self.param_groups):
             raise ValueError("loaded state dict has a different number of parameter groups")
@@ -175,16 +187,34 @@ class Optimizer:
                 continue
             self.state[owner] = {name: _taken_over(name, value, owner) for name, value in values.items()}
         self.param_groups = saved
+        for hook in self._state_hooks["after loading"].values():
+            hook(self)
 
     # --- hooks ---------------------------------------------------------------------------------------------------
 
     def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
-        """`hook(optimizer, args, kwargs) -> (args, kwargs) | None` before a step."""
+        """`hook(optimizer, args, kwargs) -> (args, kwargs) | None` before a step; args begin with the optimizer."""
         return put(self._pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
         """`hook(optimizer, args, kwargs)` after a step."""
         return put(self._post_hooks, hook)
+
+    def register_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """`hook(optimizer)` before state_dict."""
+        return put(self._state_hooks["before saving"], hook, first=prepend)
+
+    def register_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """`hook(optimizer, state_dict) -> state_dict | None` after state_dict."""
+        return put(self._state_hooks["after saving"], hook, first=prepend)
+
+    def register_load_state_dict_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """`hook(optimizer, state_dict) -> state_dict | None` before load_state_dict."""
+        return put(self._state_hooks["before loading"], hook, first=prepend)
+
+    def register_load_state_dict_post_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """`hook(optimizer)` after load_state_dict."""
+        return put(self._state_hooks["after loading"], hook, first=prepend)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -195,17 +225,16 @@ class Optimizer:
 
 
 def _taken_over(name: str, value: Any, owner: Tensor) -> Any:
-    if not isinstance(value, Tensor):
-        return deepcopy(value)
-    dtype = owner._array.dtype if owner.is_floating_point() and name != "step" else value._array.dtype
-    return wrap(np.array(value._array, dtype))
+    cast = isinstance(value, Tensor) and owner.is_floating_point() and name != "step"
+    return value.to(owner.dtype) if cast else value
 
 
 def _with_hooks(step: Callable) -> Callable:
     """A step with the hooks registered on its optimizer around it."""
 
     @functools.wraps(step)
-    def wrapped(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        self: Optimizer = args[0]
         for hook in list(self._pre_hooks.values()):
             returned = hook(self, args, kwargs)
             if returned is None:
@@ -214,7 +243,7 @@ def _with_hooks(step: Callable) -> Callable:
                 raise RuntimeError(f"{type(self).__name__}.step must return None or a tuple of (new_args, new_kwargs), but "
                                    f"got {returned}.")  # fmt: skip
             args, kwargs = returned
-        result = step(self, *args, **kwargs)
+        result = step(*args, **kwargs)
         for hook in list(self._post_hooks.values()):
             hook(self, args, kwargs)
         return result
@@ -228,6 +257,13 @@ Optimizer.step = _with_hooks(Optimizer.step)  # type: ignore[method-assign]
 def with_gradients(params: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
     """The parameters that have a gradient, each with it: the others stay bit for bit as they are."""
     return [(p, p._grad) for p in params if p._grad is not None]
+
+
+def rounded(*tensors: Tensor) -> None:
+    """Rounds what was computed in a wider type than the tensors': bfloat16 is kept in float32."""
+    for tensor in tensors:
+        if tensor.dtype.is_narrow:
+            tensor._write(tensor._array)
 
 
 def real(array: np.ndarray) -> np.ndarray:

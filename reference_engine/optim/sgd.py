@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_engine.optim.optimizer import Optimizer, check_options, number, with_gradients
+from reference_engine.optim.optimizer import Optimizer, check_options, number, rounded, with_gradients
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -42,6 +42,7 @@ class SGD(Optimizer):
                 started = descend(parameter._array, gradient._array, started, group)
                 parameter._bump_version()
                 buffer = wrap(started) if buffer is None and started is not None else buffer
+                rounded(parameter, *([] if buffer is None else [buffer]))
             if group["momentum"]:
                 state["momentum_buffer"] = buffer
 

@@ -1,14 +1,13 @@
-"""Modules and parameters in lists and dicts."""
+"""Modules in lists and dicts."""
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reference_engine.nn.modules.module import Module
-from reference_engine.nn.parameter import Parameter
-from reference_engine.tensor import Tensor
 
 
 def position(index: Any, size: int) -> str:
@@ -69,7 +68,7 @@ class _Listed(Module):
         raise NotImplementedError
 
     def __iadd__(self, other: Iterable[Module]) -> Any:
-        return self.extend(other)
+        return self.extend(list(other))
 
     def _name_at(self, index: Any) -> str:
         return list(self._modules)[int(position(index, len(self)))]
@@ -108,6 +107,21 @@ class Sequential(_Listed):
     def _made(self, modules: list[Any]) -> Any:
         return type(self)(*modules)
 
+    def __add__(self, other: Iterable[Module]) -> Any:
+        if not isinstance(other, Sequential):
+            raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
+        return super().__add__(other)
+
+    def __mul__(self, other: int) -> Sequential:
+        _check_times(other)
+        return self._made([*self] * other)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, other: int) -> Any:
+        _check_times(other)
+        return self.extend([*self] * (other - 1))
+
     def forward(self, input: Any) -> Any:
         for module in self:
             input = module(input)
@@ -129,6 +143,12 @@ class ModuleList(_Listed):
 
     def _made(self, modules: list[Any]) -> Any:
         return type(self)(modules)
+
+    def _described_children(self) -> list[str]:
+        """A run of children that look alike is one line: "(0-2): 3 x ReLU()"."""
+        runs = [list(run) for _, run in itertools.groupby(self._modules.items(), key=lambda item: repr(item[1]))]
+        return [f"({run[0][0]}): {run[0][1]!r}" if len(run) == 1
+                else f"({run[0][0]}-{run[-1][0]}): {len(run)} x {run[0][1]!r}" for run in runs]  # fmt: skip
 
 
 class ModuleDict(Module):
@@ -179,110 +199,23 @@ class ModuleDict(Module):
 
     def update(self, modules: Any) -> None:
         """Adds what a mapping, or pairs, hold."""
-        for name, module in modules.items() if isinstance(modules, Mapping) else modules:
+        for name, module in pairs(modules, "ModuleDict"):
             self[name] = module
 
 
-class ParameterList(Module):
-    """A list whose tensors become registered parameters. Source: torch.nn.ParameterList."""
-
-    def __init__(self, values: Iterable[Any] | None = None) -> None:
-        super().__init__()
-        self._size = 0
-        if values is not None:
-            self.extend(values)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return type(self)(list(self)[index])
-        return getattr(self, position(index, self._size))
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        setattr(self, position(index, self._size), _as_parameter(value))
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self[i] for i in range(len(self)))
-
-    def append(self, value: Any) -> ParameterList:
-        """Adds a tensor at the end."""
-        setattr(self, str(self._size), _as_parameter(value))
-        self._size += 1
-        return self
-
-    def extend(self, values: Iterable[Any]) -> ParameterList:
-        """Adds tensors at the end."""
-        for value in list(values):
-            self.append(value)
-        return self
-
-    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
-        return self.extend(values)
-
-    def extra_repr(self) -> str:
-        return "\n".join(f"  ({i}): {_described(value)}" for i, value in enumerate(self))
+def pairs(values: Any, owner: str) -> Iterable[tuple[str, Any]]:
+    """What a mapping, or an iterable of pairs, holds."""
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{owner}.update should be called with an iterable of key/value pairs, but got "
+                        f"{type(values).__name__}")  # fmt: skip
+    return values.items() if hasattr(values, "items") else values
 
 
-class ParameterDict(Module):
-    """A dict whose tensors become registered parameters. Source: torch.nn.ParameterDict."""
-
-    def __init__(self, parameters: Any = None) -> None:
-        super().__init__()
-        self._keys: dict[str, None] = {}
-        if parameters is not None:
-            self.update(parameters)
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self._keys:
-            raise KeyError(key)
-        return getattr(self, key)
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._keys[key] = None
-        setattr(self, key, _as_parameter(value))
-
-    def __delitem__(self, key: str) -> None:
-        del self._keys[key]
-        delattr(self, key)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._keys
-
-    def keys(self) -> Any:
-        """The names."""
-        return self._keys.keys()
-
-    def values(self) -> Iterator[Any]:
-        """The parameters."""
-        return (self[k] for k in self._keys)
-
-    def items(self) -> Iterator[tuple[str, Any]]:
-        """Names and parameters."""
-        return ((k, self[k]) for k in self._keys)
-
-    def update(self, parameters: Any) -> None:
-        """Adds what a mapping, or pairs, hold."""
-        for name, value in parameters.items() if isinstance(parameters, Mapping) else parameters:
-            self[name] = value
+def _check_times(other: Any) -> None:
+    if not isinstance(other, int):
+        raise TypeError(f"unsupported operand type(s) for *: {type(other)} and {int}")
+    if other <= 0:
+        raise ValueError(f"Non-positive multiplication factor {other} for {Sequential}")
 
 
-def _as_parameter(value: Any) -> Any:
-    return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
-
-
-def _described(value: Any) -> str:
-    if not isinstance(value, Tensor):
-        return f"Object of type: {type(value).__name__}"
-    kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"{kind} containing: [{value.dtype} of size {'x'.join(map(str, value.shape))}]"
-
-
-__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+__all__ = ["ModuleDict", "ModuleList", "Sequential"]

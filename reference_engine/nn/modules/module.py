@@ -33,6 +33,7 @@ class Module(Registered, Stateful, Hooked):
     def __init__(self) -> None:
         self._start_registering()
         self._start_hooks()
+        self._start_state_hooks()
         self.__dict__["training"] = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -113,6 +114,20 @@ class Module(Registered, Stateful, Hooked):
             if not isinstance(module, Module):
                 raise AttributeError(f"`{name}` is not an nn.Module")
         return module
+
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Puts a module at a dotted name; with strict only where there is one. Source: Module.set_submodule."""
+        owner, _, name = target.rpartition(".")
+        if target == "":
+            raise ValueError("Cannot set the submodule without a target name!")
+        if not isinstance(module, Module):
+            raise ValueError(f"`module` is not an nn.Module, found {type(module)}")
+        parent = self.get_submodule(owner)
+        if strict and not hasattr(parent, name):
+            raise AttributeError(f"{type(parent).__name__} has no attribute `{name}`")
+        if hasattr(parent, name) and not isinstance(getattr(parent, name), Module):
+            raise AttributeError(f"`{name}` is not an nn.Module")
+        setattr(parent, name, module)
 
     def _get(self, target: str, kind: str) -> tuple[Module, str, Any]:
         owner, _, name = target.rpartition(".")
@@ -245,13 +260,15 @@ class Module(Registered, Stateful, Hooked):
     def _get_name(self) -> str:
         return type(self).__name__
 
+    def _described_children(self) -> list[str]:
+        return [f"({name}): {module!r}" for name, module in self._modules.items()]
+
     def __repr__(self) -> str:
         extra = self.extra_repr()
         lines = extra.split("\n") if extra else []
         if len(lines) == 1 and not self._modules:
             return f"{self._get_name()}({extra})"
-        for name, module in self._modules.items():
-            lines.append(f"({name}): " + repr(module).replace("\n", "\n  "))
+        lines += [line.replace("\n", "\n  ") for line in self._described_children()]
         inner = "\n  " + "\n  ".join(lines) + "\n" if lines else ""
         return f"{self._get_name()}({inner})"
 

@@ -14,7 +14,7 @@ from reference_engine.tensor import Tensor
 
 def type_name(value: Any) -> str:
     """torch's name of a value's type: "torch.FloatTensor", "str", "package.module.Class"."""
-    if type(value) is Tensor:
+    if isinstance(value, Tensor):
         return value.type()
     kind = value if isinstance(value, type) else type(value)
     module = kind.__module__.replace("reference_engine.tensor", "torch").replace("reference_engine", "torch")
