@@ -15,6 +15,7 @@ from scipy import special
 from reference_engine import dtypes
 from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry, values
+from reference_engine.ops.also_saved import also_save
 from reference_engine.ops.elementwise_kind import _into, divisor_checked, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, general
@@ -288,11 +289,11 @@ def _where_function(condition: Any, input: Any = None, other: Any = None) -> Any
     """Elements of `input` where `condition` holds, else of `other`; alone, the indices that hold. Source: torch.where."""
     if input is None:
         return condition.nonzero(as_tuple=True)
-    return where(condition, input, other)
+    return also_save(where(condition, input, other), (condition,))
 
 
 registry.publish("where", _where_function, method=False)
-registry.publish("where", lambda self, condition, other: where(condition, self, other), module=False)
+registry.publish("where", lambda self, condition, other: _where_function(condition, self, other), module=False)
 registry.word("where", where, where)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
+from reference_engine.ops.also_saved import saves
 from reference_engine.ops.kinds import linear
 from reference_engine.ops.positions import add_at
 from reference_engine.tape.saved import type_name
@@ -78,6 +79,7 @@ def check_indices(indices: Tensor, name: str) -> None:
                            f"but got torch.{type_name(indices.dtype)} instead (while checking arguments for {name})")  # fmt: skip
 
 
+@saves("input")
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
               norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:  # fmt: skip
     """weight[input]; the row `padding_idx` receives no gradient. Source: torch.nn.functional.embedding."""

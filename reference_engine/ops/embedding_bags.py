@@ -12,6 +12,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.also_saved import saves
 from reference_engine.ops.embedding import check_indices, frequencies, refuse_sparse_frequencies, shorten
 from reference_engine.ops.kinds import general
 from reference_engine.ops.positions import put_positions
@@ -166,6 +167,7 @@ def _batch(input: Tensor, offsets: Tensor | None, sample: Tensor | None) -> tupl
     return input, offsets, sample
 
 
+@saves("input", "offsets")
 def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None,
                   norm_type: float = 2, scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False,
                   per_sample_weights: Tensor | None = None, include_last_offset: bool = False,

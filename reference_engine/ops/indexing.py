@@ -8,6 +8,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.ops import registry
+from reference_engine.ops.also_saved import also_save
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import NUMBERS, general
 from reference_engine.ops.masking import masked
@@ -56,7 +57,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 def _getitem(self: Tensor, key: Any) -> Tensor:
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(_advanced(p) for p in parts):
-        return index_copy_out(self, key=_checked(self, parts))
+        return also_save(index_copy_out(self, key=_checked(self, parts)), parts)
     consumed = sum(1 for p in parts if p is not None and p is not Ellipsis)
     if consumed > self._array.ndim:
         raise IndexError(f"too many indices for tensor of dimension {self._array.ndim}")
@@ -150,7 +151,7 @@ def _type_name(value: Any) -> str:
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(_advanced(p) for p in parts):
-        assign(self, _checked(self, parts), value, accumulate=False)
+        assign(self, parts, value, accumulate=False)
         return
     view = _getitem(self, key)
     if isinstance(value, Tensor):
@@ -185,20 +186,20 @@ index_put = general(
 )  # fmt: skip
 
 
-def assign(target: Tensor, key: Any, value: Any, *, accumulate: bool) -> Tensor:
-    """target[key] = value (or +=), in place and recorded."""
+def assign(target: Tensor, parts: list, value: Any, *, accumulate: bool) -> Tensor:
+    """target[parts] = value (or +=), in place and recorded."""
+    key = _checked(target, parts)
     check_inplace(target)
     _check_value(target, value)
     if not isinstance(value, Tensor):
         value = wrap(np.asarray(dtypes.plain_number(value, target.dtype), target._array.dtype))
-    return overwrite(target, lambda alias: index_put(alias, value, key=key, accumulate=accumulate))
+    return overwrite(target, lambda alias: also_save(index_put(alias, value, key=key, accumulate=accumulate), parts))
 
 
 @both
 def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """self[indices] = values, or += with accumulate. Source: torch.Tensor.index_put_."""
-    key = _checked(self, [slice(None) if i is None else i for i in indices])
-    return assign(self, key, values, accumulate=accumulate)
+    return assign(self, [slice(None) if i is None else i for i in indices], values, accumulate=accumulate)
 
 
 registry.methods["__getitem__"] = _getitem

@@ -48,6 +48,7 @@ class OpNode(Node):
     params: dict[str, Any] = {}
     shapes: tuple[tuple[int, ...] | None, ...] = ()
     packed: dict[str, Packed] = {}  # auxiliary results of forward that went through saved-tensor hooks
+    beside: tuple = ()  # entries of index tensors: rules read arrays made of them, these are checked (also_saved.py)
 
     def arrays(self, grads: tuple, needed: tuple[bool, ...]) -> tuple:
         return self.op.pull(self, grads, needed, _array_at)
@@ -60,6 +61,8 @@ class OpNode(Node):
             self.saved = FREED
             if self.packed:
                 self.packed = {}  # type: ignore[misc]
+            if self.beside:
+                self.beside = ()  # type: ignore[misc]
             if self.params:  # in the dict that only nodes with parameters have
                 self.params = {k: v for k, v in self.params.items() if not _is_array(v)}  # type: ignore[misc]
 
@@ -225,6 +228,8 @@ class Operator:
             if differentiable[nr]:
                 out._edge = (node, nr)
         node.saved = self.save(edges, inputs, outs, node)
+        if self.nondifferentiable:
+            node.beside = self.save_indices(outs)  # type: ignore[misc]
         if state.anomaly:
             from reference_engine.tape.anomaly import remember
 
@@ -273,6 +278,10 @@ class Operator:
             node.params, node.packed = pack_auxiliary(node.params, self.aux)  # type: ignore[misc]
         return tuple(entries)
 
+    def save_indices(self, outs: tuple[Tensor, ...]) -> tuple:
+        """Entries of the integer results, by which the others were chosen."""
+        return tuple([save_input(outs[i]) for i in sorted(self.nondifferentiable) if outs[i]._array.dtype.kind == "i"])
+
     def pull(self, node: OpNode, grads: tuple, needed: tuple[bool, ...], read: Callable) -> tuple:
         """Gradients of the inputs from gradients of the outputs, in the reading that `read` stands for."""
         count = len(node.edges)
@@ -280,6 +289,8 @@ class Operator:
             return (None,) * count
         if node.saved is FREED:
             raise RuntimeError(FREED_MESSAGE)
+        for entry in node.beside:
+            read_array(entry, node)
         values = Values(node, read, needed)
         if not self.holomorphic or not any(is_complex(g) for g in grads):
             return self.apply_rules(grads, values, needed, count)

@@ -14,6 +14,7 @@ from reference_engine import dtypes
 from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry
 from reference_engine.ops.activations import log_softmax, softplus_one, straight_through
+from reference_engine.ops.also_saved import saves
 from reference_engine.ops.gates import gated
 from reference_engine.ops.kinds import general
 from reference_engine.ops.losses import constant_weight, reduce_forward, reduced, reduction_of, seed
@@ -136,6 +137,7 @@ def _same_batch(input: Tensor, target: Tensor) -> None:
                          f"({wanted[0] if wanted else 1}).")  # fmt: skip
 
 
+@saves("target", "weight")
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
              reduce: Any = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """Minus the log-probability of the target class. Source: torch.nn.functional.nll_loss."""

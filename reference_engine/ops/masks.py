@@ -8,6 +8,7 @@ import numpy as np
 
 from reference_engine import dtypes
 from reference_engine.batching.tensor import innermost, refuse_dynamic
+from reference_engine.ops.also_saved import saves
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, put_positions
@@ -50,6 +51,7 @@ fill_op = general("masked_fill", lambda x, v, *, mask: np.where(mask, v.astype(x
 
 
 @both
+@saves("mask")
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds. Source: torch.masked_fill."""
     if state.vmap_levels and innermost((mask,)) is not None:
@@ -63,6 +65,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 @both
+@saves("mask")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension. Source: torch.masked_select."""
     refuse_dynamic(input, mask)
@@ -89,6 +92,7 @@ scatter_op = general("masked_scatter", _scattered, lambda g, mask: masked(g, ~ma
 
 
 @both
+@saves("mask")
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """The elements where the mask holds replaced, one after another, by those of source. Source: torch.Tensor.masked_scatter."""
     if input.dtype is not source.dtype:

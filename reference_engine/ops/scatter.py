@@ -14,6 +14,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry
+from reference_engine.ops.also_saved import also_save, saves
 from reference_engine.ops.indexing import _checked, _index_put_forward, _index_put_self, index_put
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general, linear
@@ -92,6 +93,7 @@ gather_sparsely = linear("gather", lambda x, *, key: np.asarray(x[key]), _sparse
 
 
 @both
+@saves("index")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Elements along a dimension at the indices given. Source: torch.gather."""
     if state.vmap_levels and innermost((index,)) is not None:
@@ -131,6 +133,7 @@ _index_select = linear(
 
 
 @both
+@saves("index")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Whole slices along a dimension. Source: torch.index_select."""
     d = axis(dim, input._array.ndim)
@@ -145,6 +148,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 @both
+@saves("index")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements by their number in C order. Source: torch.take."""
     return index_copy_out(input.reshape(-1), key=(_numbers(input, index, "take(): Expected a long tensor for index"),))
@@ -218,6 +222,7 @@ _scatter_reducing = unrecorded("scatter", _reduced, ("x", "v"))
 
 
 @both
+@saves("index")
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
             reduce: str | None = None) -> Tensor:  # fmt: skip
     """Elements at the indices replaced by src; added or multiplied with `reduce`, then without a derivative.
@@ -237,6 +242,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
 
 
 @both
+@saves("index")
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """src added at the indices. Source: torch.scatter_add."""
     return _scattered(_scatter_add, input, dim, index, src, "scatter", accumulate=True)
@@ -262,6 +268,7 @@ def _slices(input: Tensor, source: Tensor, d: int, where: np.ndarray, accumulate
 
 
 @both
+@saves("index")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Slices of source added at the indices. Source: torch.index_add."""
     d, where = slices_key(input, dim, index, "index_add")
@@ -276,6 +283,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 
 @both
+@saves("index")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Slices replaced by those of source. Source: torch.index_copy."""
     d, where = slices_key(input, dim, index, "index_copy_", IndexError, "index_copy_(): ")
@@ -286,6 +294,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 
 @both
+@saves("index")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """Slices filled with one value. Source: torch.index_fill."""
     d = axis(dim, input._array.ndim)
@@ -319,6 +328,7 @@ put_op = general("put", _put_forward, _put_self, lambda g, places: take_position
 
 
 @both
+@saves("index")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Elements, by their number in C order, replaced by those of source or added to. Source: torch.Tensor.put_."""
     numbers = _numbers(input, index, "put_(): Expected a long tensor for index").reshape(-1)
@@ -331,7 +341,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 def put_at(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
     """input with input[indices] = values, or += with accumulate. Source: torch.Tensor.index_put_."""
     key = _checked(input, [slice(None) if i is None else i for i in indices])
-    return index_put(input, values, key=key, accumulate=accumulate)
+    return also_save(index_put(input, values, key=key, accumulate=accumulate), indices)
 
 
 registry.publish("index_put", put_at)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine.ops import registry
+from reference_engine.ops.also_saved import saves
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
@@ -161,6 +162,7 @@ def _places(shape: tuple, key: Any) -> np.ndarray:
 
 
 @both
+@saves("index")
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:
@@ -176,6 +178,7 @@ def scatter_reduce(
 
 
 @both
+@saves("index")
 def index_reduce(
     input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
 ) -> Tensor:

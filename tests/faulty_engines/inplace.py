@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 import reference_engine as engine
-from reference_engine.ops import filling, inplace
+from reference_engine.ops import also_saved, filling, inplace
 from reference_engine.ops.kinds import Operator, Rule
 from reference_engine.state import State, state
 from reference_engine.tape import saved, views
@@ -95,3 +95,15 @@ def the_check_is_too_eager(p: Patch) -> None:
     p.long_way()
     p.set(State, "refresh", lambda self: setattr(self, "plain", False))
     p.set(state.__dict__, "plain", False)
+
+
+@fault("inplace")
+def indices_are_not_saved(p: Patch) -> None:
+    """What an index was when it was used counts, whatever happens to it: nobody looks at it again."""
+    p.set(also_saved, "save_input", lambda tensor: None)
+
+
+@fault("inplace")
+def returned_indices_are_not_saved(p: Patch) -> None:
+    """Indices that an operation returns may be overwritten."""
+    p.set(Operator, "save_indices", lambda self, outs: ())
