@@ -79,14 +79,21 @@ class CaseInfo(msgspec.Struct, tag_field="kind", tag="case", omit_defaults=True)
     note: str | None = None
 
 
+EQUAL = "=="
+"""The kind of most observations. Defaults are left out where they are this very object: a struct is not asked for equality."""
+
+
 class Observed(msgspec.Struct, omit_defaults=True):
-    """One observation as it is shown; the values are JSON values, a tensor is {"dtype", "shape", "value"}."""
+    """One observation as it is shown; the values are JSON values, a tensor is {"dtype", "shape", "value"}.
+
+    `expected` is left out of an equality that holds: it is `value`, within the tolerance.
+    """
 
     line: int
     what: str
     value: Any
     expected: Any = None
-    kind: str = "=="
+    kind: str = EQUAL
     agrees: bool = True
     iteration: int = 0
 
@@ -115,7 +122,7 @@ class ErrorInfo(msgspec.Struct, omit_defaults=True):
     traceback: str = ""
 
 
-class Result(msgspec.Struct, tag_field="kind", tag="result"):
+class Result(msgspec.Struct, tag_field="kind", tag="result", omit_defaults=True):
     """One case on one engine.
 
     verdict: as in the verdict table of docs/results-format.md. "departs" is torch breaking a claim that the case says
@@ -123,6 +130,8 @@ class Result(msgspec.Struct, tag_field="kind", tag="result"):
     departs: torch breaks a written expectation; "expected" where the case says so (`torch_departs`), "found" where it
         does not (the verdict is then fail or error); "no-longer" where the case says so and torch keeps the claim.
     oracle: the engine whose final state was compared with, None where there was none.
+    state, digest: the final state by variable; of a pass, which has the oracle's within the tolerance, a digest of its
+        bits only, by which two runs are compared.
     waived: the verdict that a waiver covers, where the verdict is "waived".
     """
 
@@ -140,6 +149,7 @@ class Result(msgspec.Struct, tag_field="kind", tag="result"):
     departs: Literal["expected", "found", "no-longer"] | None = None
     reason: str | None = None
     state: dict[str, Any] = msgspec.field(default_factory=dict)
+    digest: str | None = None
     waived: Verdict | None = None
 
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ class Results(msgspec.Struct):
         return None
 
 
+GZIP = b"\x1f\x8b"  # what a gzip file starts with
+_WBITS = 31  # gzip's own form, for zlib
+
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
@@ -103,9 +107,11 @@ def read(path: Path | str, *, repair: bool = False) -> Results:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content, _ = unpacked(path.read_bytes())
     except OSError as e:
         raise ResultsError(f"cannot be read: {e.strerror}", place=Place(path)) from None
+    except zlib.error as e:
+        raise ResultsError(f"cannot be unpacked: {e}", place=Place(path)) from None
     lines = content.split(b"\n")
     if lines.pop() and not repair:
         hint = "the run was cut off while writing; `run --resume` drops this line and continues"
@@ -123,39 +129,84 @@ def read(path: Path | str, *, repair: bool = False) -> Results:
     return results
 
 
+def unpacked(content: bytes) -> tuple[bytes, bool]:
+    """What a file holds, packed by gzip or not, and whether it ends where a writer ends it.
+
+    Of a gzip file whose writer was killed everything that was flushed is there. Raises zlib.error for one that is corrupted.
+    """
+    parts, whole = [], True
+    while content.startswith(GZIP):
+        member = zlib.decompressobj(wbits=_WBITS)
+        parts.append(member.decompress(content))
+        content, whole = member.unused_data, member.eof
+    return b"".join([*parts, content]), whole
+
+
 class Writer:
     """Appends records to a result file, one write each, so that an interrupted run loses nothing.
 
-    The file is locked: a second run on the same file raises ResultsError. A full disk raises RunError.
+    A file named *.gz is packed, and flushed after each record. The file is locked: a second run on the same file raises
+    ResultsError. A full disk raises RunError.
     """
 
     def __init__(self, path: Path | str, *, resume: bool = False) -> None:
         """Opens the file; without `resume` it is emptied, with it the torn rest of a last line is cut off."""
         self.path = Path(path)
+        self._fd = self._opened()
+        self._pack = zlib.compressobj(wbits=_WBITS) if self.path.suffix == ".gz" else None
+        content = self.path.read_bytes() if resume else b""
+        text, whole = unpacked(content)
+        end = text.rfind(b"\n") + 1
+        self.empty = end == 0
+        if self._pack and end and not (whole and end == len(text)):
+            self._replace(text[:end])
+        else:
+            size = len(content) if self._pack and end else end
+            os.ftruncate(self._fd, size)
+            os.lseek(self._fd, size, os.SEEK_SET)
+
+    def _opened(self) -> int:
+        """The file, open and locked."""
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as e:
             raise ResultsError(f"cannot be written: {e.strerror}", place=Place(self.path)) from None
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            os.close(self._fd)
+            os.close(fd)
             raise ResultsError("another run is writing this file", place=Place(self.path)) from None
-        end = self.path.read_bytes().rfind(b"\n") + 1 if resume else 0
-        self.empty = end == 0
-        os.ftruncate(self._fd, end)
-        os.lseek(self._fd, end, os.SEEK_SET)
+        return fd
+
+    def _replace(self, text: bytes) -> None:
+        """A packed file that was cut off is written anew beside itself: at no moment is a result in neither."""
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
+        packed = zlib.compressobj(wbits=_WBITS)
+        partial.write_bytes(packed.compress(text) + packed.flush())
+        partial.replace(self.path)
+        old, self._fd = self._fd, self._opened()
+        os.close(old)
+        os.lseek(self._fd, 0, os.SEEK_END)
 
     def append(self, record: Record) -> None:
-        line = memoryview(encode(record))
+        line = encode(record)
+        self._write(self._pack.compress(line) + self._pack.flush(zlib.Z_SYNC_FLUSH) if self._pack else line)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
         try:
-            while line:
-                line = line[os.write(self._fd, line) :]
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
         except OSError as e:
+            self._pack = None  # what lacks a piece is not continued
             raise RunError(f"a result could not be written: {e.strerror}", place=Place(self.path)) from None
 
     def __enter__(self) -> Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+        try:
+            if self._pack:
+                self._write(self._pack.flush())
+        finally:
+            os.close(self._fd)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from conformance.records import Observed, Result
+from conformance.records import EQUAL, Observed, Result
 from reports.matrix import Row
 from reports.text import one_line
 from reports.values import show
 
 
 class Cell(NamedTuple):
-    """What one engine showed. `expected` only where its expectation is another than the row's."""
+    """What one engine showed. `expected` only where it has an expectation and the row's is another."""
 
     text: str
     agrees: bool
@@ -58,7 +58,7 @@ def _keyed(result: Result | None) -> dict[_Key, Observed]:
 
 
 def _together(key: _Key, first: Observed, column: list[Observed | None]) -> Seen:
-    expected = _expected(first)
+    expected = next((text for o in column if o and (text := _expected(o))), "")
     cells = [_cell(o, expected) if o else None for o in column]
     return Seen(key[0], key[1], one_line(first.what, 300), first.kind, expected, cells)
 
@@ -69,4 +69,7 @@ def _cell(observed: Observed, expected: str) -> Cell:
 
 
 def _expected(observed: Observed) -> str:
+    """Empty for an equality that holds: records leave out what is the value itself."""
+    if observed.kind == EQUAL and observed.agrees and observed.expected is None:
+        return ""
     return "true" if observed.kind == "truth" and observed.expected is None else show(observed.expected)

@@ -106,8 +106,12 @@ def _unsupported(out: Console, found: Iterable[Result]) -> None:
     for engine, names in by_engine.items():
         say(out, f"{engine} does not spell {len(names)} names:", "yellow")
         for name, cases in sorted(names.items(), key=lambda item: (-len(item[1]), item[0])):
-            more = f" and {len(cases) - NAMES} more" if len(cases) > NAMES else ""
-            say(out, f"  {name}: {', '.join(cases[:NAMES])}{more}")
+            say(out, f"  {name}: {some(cases)}")
+
+
+def some(names: list[str]) -> str:
+    """The first of the names, and how many more there are."""
+    return ", ".join(names[:NAMES]) + (f" and {len(names) - NAMES} more" if len(names) > NAMES else "")
 
 
 def _notes(out: Console, found: Iterable[Result]) -> None:

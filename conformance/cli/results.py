@@ -50,7 +50,10 @@ def compare(before: Path, after: Path) -> int:
     for kind in KINDS:
         _list(out, kind, [change for change in changes if change.kind == kind])
     if not changes:
-        printing.say(out, f"nothing changed in {len(new.results)} results", "green")
+        printing.say(out, f"no verdict changed in {len(new.results)} results", "green")
+    if others := list(elsewhere(old, new)):
+        said = f"note: {len(others)} pass as before and end in another state, within the tolerance: "
+        printing.say(out, said + printing.some([f"{now.case} on {now.engine}" for now in others]))
     return 1 if any(change.kind == "broken" for change in changes) else 0
 
 
@@ -79,13 +82,27 @@ def changed(old: Results, new: Results) -> Iterator[Change]:
 
     Engines are matched by name and device; where each run has one engine only, these two are compared.
     """
-    renamed = _renamed(old, new)
-    before = {(case, *renamed.get((e, d), (e, d))): result for (case, e, d), result in old.results.items()}
+    before = _matched(old, new)
     for key in dict.fromkeys((*before, *new.results)):
         was, now = before.get(key), new.results.get(key)
         kind = _kind(was, now)
         if kind is not None:
             yield Change(kind, key[0], key[1], was, now)
+
+
+def elsewhere(old: Results, new: Results) -> Iterator[Result]:
+    """The passes of both runs whose final states differ in some bit, as far as both files tell."""
+    before = _matched(old, new)
+    for key, now in new.results.items():
+        was = before.get(key)
+        if was and was.verdict == now.verdict == "pass" and was.digest and now.digest and was.digest != now.digest:
+            yield now
+
+
+def _matched(old: Results, new: Results) -> dict[tuple[str, str, str], Result]:
+    """The earlier results by the key of the later ones."""
+    renamed = _renamed(old, new)
+    return {(case, *renamed.get((e, d), (e, d))): result for (case, e, d), result in old.results.items()}
 
 
 def _renamed(old: Results, new: Results) -> dict[tuple[str, str], tuple[str, str]]:

@@ -34,11 +34,10 @@ def judge(case: Case, end: Outcome | Died, oracle: Outcome | None, engine: Engin
     """
     result = Result(case.name, engine.name, engine.device, "pass", oracle=against if oracle is not None else None)
     if isinstance(end, Died):
-        result.verdict, result.error, result.seconds = end.verdict, end.error, end.seconds
+        result.verdict, result.error, result.seconds = end.verdict, end.error, shown.seconds(end.seconds)
         return result
-    result.seconds = end.seconds
+    result.seconds = shown.seconds(end.seconds)
     result.observed = [shown.observed(o) for o in end.observations]
-    result.state = {name: shown.shown(value) for name, value in end.state.items()}
     result.missing = sorted(end.missing)
     result.differences = [_broken(case, o) for o in end.observations if not o.agrees]
     kept = not result.differences and end.error is None
@@ -49,6 +48,10 @@ def judge(case: Case, end: Outcome | Died, oracle: Outcome | None, engine: Engin
     result.verdict = _verdict(end, bool(result.differences))
     result.finding = next((d.finding for d in result.differences), None) if result.verdict == "fail" else None
     _who(case, engine, result, kept)
+    if result.verdict == "pass":
+        result.digest = shown.digest(end.state)
+    else:
+        result.state = {name: shown.shown(value) for name, value in end.state.items()}
     return result
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from conformance.arrays import decode
 from conformance.case import Case
 from conformance.outcome import Items, Mapping, Number, Observation, Opaque, Plain, Raised, TensorValue
-from conformance.records import CaseInfo, ErrorInfo, Observed
+from conformance.records import EQUAL, CaseInfo, ErrorInfo, Observed
 
 SHOWN_ELEMENTS = 64  # a larger tensor is shown by its dtype, shape, range, mean and digest
 SHOWN_ITEMS = 100  # of a list, dict or module
@@ -69,8 +70,8 @@ def _elements(elements: np.ndarray) -> dict[str, Any]:
     if elements.size <= SHOWN_ELEMENTS:
         if elements.dtype.kind == "c":
             pairs = np.stack([elements.real, elements.imag], axis=-1)
-            return {"value": pairs.tolist(), "complex": True}
-        return {"value": elements.tolist()}
+            return {"value": _short(pairs).tolist(), "complex": True}
+        return {"value": _short(elements).tolist()}
     numbers = np.abs(elements) if elements.dtype.kind == "c" else elements.astype(np.float64)
     with np.errstate(all="ignore"):
         return {
@@ -82,13 +83,46 @@ def _elements(elements: np.ndarray) -> dict[str, Any]:
         }
 
 
+def _short(elements: np.ndarray) -> np.ndarray:
+    """Narrow floats as the float64 of fewest digits that reads back as the same: 0.1, not 0.10000000149011612."""
+    if elements.dtype.kind != "f" or elements.dtype.itemsize == 8:
+        return elements
+    return np.array([float(str(x)) for x in elements.reshape(-1)]).reshape(elements.shape)
+
+
+def digest(state: dict[str, Plain]) -> str | None:
+    """16 digits over the bits of a final state, None where there is none. What the kit does not look into counts by type."""
+    if not state:
+        return None
+    bits = msgspec.msgpack.encode({name: _bare(value) for name, value in state.items()})
+    return hashlib.sha256(bits).hexdigest()[:16]
+
+
+def _bare(value: Plain) -> Plain:
+    """The value without the text of what the kit does not look into: it may hold an address."""
+    match value:
+        case Opaque(type=kind):
+            return Opaque(kind, "")
+        case Items(type=kind, items=items):
+            return Items(kind, tuple(map(_bare, items)))
+        case Mapping(items=mapping):
+            return Mapping({key: _bare(inner) for key, inner in mapping.items()})
+    return value
+
+
+def seconds(taken: float) -> float:
+    """A time to three digits: a clock has no more."""
+    return float(f"{taken:.3g}")
+
+
 def observed(observation: Observation) -> Observed:
+    kind = EQUAL if observation.kind == EQUAL else observation.kind
     return Observed(
         line=observation.line,
         what=observation.what,
         value=observation.error if observation.error is not None else shown(observation.value),
-        expected=shown(observation.expected),
-        kind=observation.kind,
+        expected=None if kind is EQUAL and observation.agrees else shown(observation.expected),
+        kind=kind,
         agrees=observation.agrees,
         iteration=observation.iteration,
     )

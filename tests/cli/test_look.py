@@ -53,13 +53,13 @@ def test_show_standalone_is_a_script(place, capsys):
     assert "conformance" not in out
 
 
-def write(path, verdicts, *, engine="mine", summary=True, version="1", digest="d"):
+def write(path, verdicts, *, engine="mine", summary=True, version="1", digest="d", state=None):
     with Writer(path) as writer:
         names = {case for case, _ in verdicts.items()}
         writer.append(Run(SpecInfo(version, digest), [EngineInfo(engine, "1")], {}, selected=len(names)))
         for case, verdict in verdicts.items():
             writer.append(CaseInfo(case, case.partition("/")[0], "claim", "source", "pass\n", "f.yaml", 1, 2))
-            writer.append(Result(case, engine, "cpu", verdict))
+            writer.append(Result(case, engine, "cpu", verdict, digest=state))
         if summary:
             writer.append(Summary({engine: {}}))
     return path
@@ -68,7 +68,7 @@ def write(path, verdicts, *, engine="mine", summary=True, version="1", digest="d
 @pytest.mark.parametrize(
     ("before", "after", "code", "said"),
     [
-        ({"c/a": "pass"}, {"c/a": "pass"}, 0, ["nothing changed in 1 results"]),
+        ({"c/a": "pass"}, {"c/a": "pass"}, 0, ["no verdict changed in 1 results"]),
         ({"c/a": "fail"}, {"c/a": "pass"}, 0, ["fixed (1)", "c/a on mine: fail -> pass"]),
         ({"c/a": "pass"}, {"c/a": "fail"}, 1, ["broken (1)", "c/a on mine: pass -> fail"]),
         ({"c/a": "pass"}, {"c/a": "unsupported"}, 1, ["broken (1)"]),
@@ -92,6 +92,19 @@ def test_compare_matches_engines(tmp_path, capsys):
     b = write(tmp_path / "b", {"c/a": "fail"}, engine="reference")
     code, out, _ = run(capsys, "compare", a, b)
     assert (code, "c/a on reference: pass -> fail" in out) == (1, True)
+
+
+def test_compare_tells_passes_that_end_elsewhere(tmp_path, capsys):
+    """Two passes whose final states differ in a bit are told, and break nothing; of a packed file as of a plain one."""
+    a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl.gz"
+    cases = {f"c/{letter}": "pass" for letter in "abcdefghij"}
+    write(a, cases, state="one")
+    code, out, _ = run(capsys, "compare", a, write(b, cases, state="other"))
+    assert code == 0
+    assert "note: 10 pass as before and end in another state, within the tolerance: c/a on mine, c/b on mine" in out
+    assert "c/h on mine and 2 more" in out
+    for same in ("one", None):
+        assert "end in another" not in run(capsys, "compare", a, write(b, cases, state=same))[1]
 
 
 def test_compare_tells_unfinished_runs_and_other_specifications(tmp_path, capsys):

@@ -206,8 +206,8 @@ def test_an_engine_that_does_not_import_costs_no_results(place, capsys):
     assert (place / "r.jsonl").read_bytes() == content
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_keeps_the_results(place, number):
+@pytest.mark.parametrize(("number", "file"), [(signal.SIGINT, "r.jsonl"), (signal.SIGTERM, "r.jsonl.gz")])
+def test_an_interrupt_keeps_the_results(place, number, file):
     """Interrupted while a case hangs: results so far stay, no worker does, the exit code is 130; --resume goes on."""
     specification(place / "spec", ("exp", "sin"))
     code = """
@@ -222,21 +222,21 @@ def test_an_interrupt_keeps_the_results(place, number):
         return namespace(exp=hang)
     """
     name = engine(place, "hanging", code)
-    command = [sys.executable, "-c", NO_TORCH, "run", "--engine", name, "--results", "r.jsonl"]
+    command = [sys.executable, "-c", NO_TORCH, "run", "--engine", name, "--results", file]
     process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until(lambda: (place / "pid").exists() and (place / "r.jsonl").exists())
-    until(lambda: len(read("r.jsonl", repair=True).results) == 3)
+    until(lambda: (place / "pid").exists() and (place / file).exists())
+    until(lambda: len(read(file, repair=True).results) == 3)
     process.send_signal(number)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "interrupted" in out
     assert "unfinished: 3 of 5 results" in out
     assert "Traceback" not in out
-    assert read("r.jsonl").summary is None
+    assert read(file).summary is None
     until(lambda: gone(int((place / "pid").read_text())))
     done = subprocess.run([*command, "--resume"], cwd=place, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert read("r.jsonl").summary.counts == {name: {"pass": 5}}
+    assert read(file).summary.counts == {name: {"pass": 5}}
 
 
 def test_a_run_that_cannot_be_completed_is_exit_3(place, capsys):

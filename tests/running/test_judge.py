@@ -50,6 +50,14 @@ def test_every_assertion_holds_and_the_state_agrees():
     assert (result.verdict, result.finding, result.oracle, result.differences) == ("pass", None, "torch", [])
 
 
+def test_a_pass_holds_a_digest_of_its_state_and_all_else_the_state():
+    """What a pass ends in is the oracle's state; of what does not pass every value is there."""
+    state = {"x": tensor([1.0])}
+    passing, failing = (verdict_of(outcome(seen(finding=finding), state=state)) for finding in (None, "wrong"))
+    assert (passing.state, len(passing.digest)) == ({}, 16)
+    assert (failing.state["x"]["value"], failing.digest) == ([1.0], None)
+
+
 @pytest.mark.parametrize("finding", ["wrong", "semantics", "no-error", "dtype", "shape"])
 def test_a_broken_expectation_fails_with_its_finding(finding):
     """The finding is that of the first observation that does not agree, and the difference is shown."""

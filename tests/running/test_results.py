@@ -1,5 +1,6 @@
 """Result files: what is written is read back; nothing that was written is lost or passed over in silence."""
 
+import gzip
 import math
 import os
 import stat
@@ -24,7 +25,7 @@ from conformance.records import (
     SpecInfo,
     Summary,
 )
-from conformance.results import Writer, encode, finite, read
+from conformance.results import Writer, encode, finite, read, unpacked
 
 TEXT = st.text(max_size=20)
 NUMBERS = st.floats(width=32) | st.integers(-(2**53), 2**53)
@@ -113,6 +114,60 @@ def test_a_file_cut_anywhere_is_reported_or_resumed(tmp_path, records, data):
         for record in records[whole:]:
             writer.append(record)
     assert path.read_bytes() == content
+
+
+@QUICK
+@given(runs(), st.data())
+def test_a_packed_file_is_a_plain_one(tmp_path, records, data):
+    """Packed, a file reads as the plain one does, for gunzip too; killed at any byte it is resumed to the same text."""
+    path, plain = tmp_path / "r.jsonl.gz", tmp_path / "r.jsonl"
+    write(path, records)
+    write(plain, records)
+    content = path.read_bytes()
+    assert gzip.decompress(content) == plain.read_bytes()
+    assert known(read(path).records) == known(read(plain).records)
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    text, _ = unpacked(path.read_bytes())
+    assert plain.read_bytes().startswith(text)
+    with Writer(path, resume=True) as writer:
+        for record in records[text.count(b"\n") :]:
+            writer.append(record)
+    assert gzip.decompress(path.read_bytes()) == plain.read_bytes()
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_packed_file_loses_no_record_that_was_appended(tmp_path):
+    """After each record everything so far can be read, while the run goes on."""
+    path = tmp_path / "r.jsonl.gz"
+    with Writer(path) as writer:
+        for count, record in enumerate([HEADER, CASE, RESULT], start=1):
+            writer.append(record)
+            assert len(list(read(path).records)) == count
+
+
+def test_a_damaged_packed_file_is_one_message(tmp_path):
+    """Bytes changed inside are reported, not read."""
+    path = tmp_path / "r.jsonl.gz"
+    write(path, [HEADER, CASE, RESULT])
+    content = bytearray(path.read_bytes())
+    content[40:60] = b"\xff" * 20
+    path.write_bytes(bytes(content))
+    with pytest.raises(ResultsError, match=r"unpacked|no result record"):
+        read(path)
+
+
+def test_a_record_says_what_is_not_plain(tmp_path):
+    """A pass is a short line; a line with every field, as files of before have, is the same record."""
+    assert encode(RESULT) == b'{"kind":"result","case":"a/b","engine":"e","device":"cpu","verdict":"pass"}\n'
+    path = tmp_path / "r.jsonl"
+    write(path, [HEADER, CASE])
+    old = b"""{"kind":"result","case":"a/b","engine":"e","device":"cpu","verdict":"pass","finding":null,"observed":[{"line":1,
+"what":"x","value":1.0,"expected":1.0,"kind":"=="}],"differences":[],"missing":[],"error":null,"seconds":0.1,"oracle":null,
+"departs":null,"reason":null,"state":{"x":1.0},"waived":null}""".replace(b"\n", b"")
+    path.write_bytes(path.read_bytes() + old + b"\n")
+    (found,) = read(path).results.values()
+    observed = [Observed(1, "x", 1.0, 1.0)]
+    assert found == Result("a/b", "e", "cpu", "pass", observed=observed, seconds=0.1, state={"x": 1.0})
 
 
 @QUICK

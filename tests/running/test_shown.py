@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conformance.outcome import Items, Mapping, Number, Opaque, TensorValue
+from conformance.outcome import Items, Mapping, Number, Observation, Opaque, TensorValue
 from conformance.records import Result
 from conformance.results import encode
-from conformance.running.shown import SHOWN_ELEMENTS, shown
+from conformance.running.shown import SHOWN_ELEMENTS, digest, observed, seconds, shown
 
 
 def tensor(array):
@@ -53,6 +53,43 @@ def test_flags_and_gradients_are_shown():
     assert shown(value)["requires_grad"] is True
     assert shown(value)["is_leaf"] is False
     assert shown(value)["grad"]["value"] == [1.0]
+
+
+@given(st.floats(width=32))
+def test_narrow_floats_are_short_and_exact(number):
+    """A float32 is written with at most 9 digits, and reads back as the same float32, the sign of zero included."""
+    found = shown(tensor(np.float32([number])))["value"][0]
+    assert np.float32(found).tobytes() == np.float32(number).tobytes() or number != number
+    digits = repr(found).partition("e")[0].replace(".", "").lstrip("-0").rstrip("0")
+    assert len(digits) <= 9 or not np.isfinite(found) or abs(found) >= 1e9
+
+
+def test_a_digest_tells_bits_and_no_addresses():
+    """Any bit of a tensor counts, and its gradient's; the text of what is not looked into may hold an address, and does not."""
+    one, other = np.float64([0.0]), np.float64([-0.0])
+    state = {"x": tensor(one), "held": Items("list", (Opaque("Node", "<Node at 0x1>"),))}
+    assert digest(state) == digest(state | {"held": Items("list", (Opaque("Node", "<Node at 0x2>"),))})
+    assert digest(state) != digest(state | {"x": tensor(other)})
+    assert digest(state) != digest(state | {"x": TensorValue("float64", (1,), one.tobytes(), grad=tensor(one))})
+    assert digest(state) != digest(state | {"held": Mapping({"0": Opaque("Node", "")})})
+    assert digest({}) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "agrees", "expected", "kept"), [("==", True, 1, None), ("==", False, 1, 1), ("<", True, 2, 2)]
+)
+def test_an_equality_that_holds_says_its_value_once(kind, agrees, expected, kept):
+    """The expectation is left out where it says nothing that the value does not."""
+    line = encode(
+        Result("a/b", "e", "cpu", "pass", [observed(Observation(0, 3, 1, 0, kind, "x", 1, expected, agrees))])
+    )
+    assert (b"expected" in line, b'kind":"==' in line) == (kept is not None, False)
+    assert observed(Observation(0, 3, 1, 0, kind, "x", 1, expected, agrees)).expected == kept
+
+
+def test_times_have_three_digits():
+    """More digits of a time are noise."""
+    assert [seconds(x) for x in (0.000123456, 1.23456, 0.0)] == [0.000123, 1.23, 0.0]
 
 
 @given(st.recursive(st.text() | st.integers() | st.floats(), lambda x: st.builds(lambda v: Items("list", tuple(v)),
