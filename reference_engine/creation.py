@@ -158,7 +158,8 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     """The object as a tensor, memory shared where possible. Source: torch.asarray."""
     if not isinstance(obj, Tensor):
         result = tensor(obj, dtype=dtype) if copy or not isinstance(obj, np.ndarray) else as_tensor(obj, dtype)
-        return result.requires_grad_() if requires_grad else result
+        result._set_tracked(bool(requires_grad))
+        return result
     if requires_grad is None:
         if obj.requires_grad:
             from reference_engine.state import warn_once
@@ -176,7 +177,8 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     elif copy:
         result = result.clone()
     if requires_grad and not result.requires_grad:
-        result = result.detach().requires_grad_()
+        result = result.detach()
+        result._set_tracked(True)
     return result
 
 

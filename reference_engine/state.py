@@ -59,6 +59,11 @@ class State(threading.local):
             and not self.vmap_levels
         )
 
+    @property
+    def transforming(self) -> bool:
+        """Whether a transform of torch.func is around."""
+        return bool(self.transforms or self.vmap_levels or any(not level.public for level in self.dual_levels))
+
     def set_grad_enabled(self, mode: bool) -> bool:
         """Sets grad mode and returns what it was."""
         before = self.grad_enabled

@@ -39,6 +39,15 @@ NON_LEAF_GRAD = (
     "use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access "
     "the leaf Tensor instead."
 )
+IN_TRANSFORM = (
+    "You are attempting to call Tensor.{method}() {aside}inside of a function being transformed by a functorch transform. "
+    "This is unsupported, please attempt to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call "
+    "{method}() outside of a function being transformed instead."
+)
+FLAG_IN_TRANSFORM = IN_TRANSFORM.format(
+    method="requires_grad_", aside="(or perhaps using torch.autograd.functional.* APIs) "
+)
+RETAIN_IN_TRANSFORM = IN_TRANSFORM.format(method="retain_grad", aside="")
 
 
 def wrap(array: Any) -> Tensor:
@@ -126,7 +135,11 @@ class Tensor(Described, Converted):
         raise RuntimeError("requires_grad must be a bool")
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Switches recording of later operations on this leaf; returns itself. Source: Tensor.requires_grad_."""
+        """Switches recording of later operations on this leaf; returns itself. Not inside a transform.
+        Source: Tensor.requires_grad_.
+        """
+        if state.transforming:
+            raise RuntimeError(FLAG_IN_TRANSFORM)
         if self._edge is not None:
             if not requires_grad:
                 raise RuntimeError(_non_leaf_flag(requires_grad))
@@ -199,6 +212,8 @@ class Tensor(Described, Converted):
 
     def retain_grad(self) -> None:
         """Keeps this non-leaf's gradient in `.grad`; nothing to do for a leaf. Source: Tensor.retain_grad."""
+        if state.transforming:
+            raise RuntimeError(RETAIN_IN_TRANSFORM)
         if not self.requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self._edge is None or self._retains:

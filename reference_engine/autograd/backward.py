@@ -45,7 +45,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
             raise RuntimeError("`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. "
                                "Please only use `grad_tensors`.")  # fmt: skip
         grad_tensors = grad_variables
-    if state.transforms or state.vmap_levels or any(not level.public for level in state.dual_levels):
+    if state.transforming:
         raise RuntimeError(IN_TRANSFORM)
     targets = _backward_inputs(inputs)
     roots = _sequence(tensors)

@@ -61,9 +61,6 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     """
     if not state.dual_levels:
         raise RuntimeError(NO_LEVEL)
-    for role, value in (("primal", tensor), ("tangent", tangent)):
-        if not (value.is_floating_point() or value.is_complex()):
-            raise ValueError(f"Expected {role} to be floating point or complex, but got: {value.dtype}")
     return with_tangent(tensor, tangent, _numbered(level))
 
 
@@ -78,6 +75,9 @@ def _numbered(level: int | None) -> Level:
 
 def with_tangent(tensor: Tensor, tangent: Tensor, level: Level) -> Tensor:
     """A view of `tensor` with a tangent at `level`."""
+    for role, value in (("primal", tensor), ("tangent", tangent)):
+        if not (value.is_floating_point() or value.is_complex()):
+            raise ValueError(f"Expected {role} to be floating point or complex, but got: {value.dtype}")
     if get(tensor, level) is not None:
         raise RuntimeError(f"Making a dual Tensor based on a Tensor that already has a forward gradient at the same level "
                            f"{level.index} is not supported.")  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 from reference_engine import dtypes
 from reference_engine.batching.tensor import batched, exposed, is_batched_at
 from reference_engine.ops import registry
+from reference_engine.state import process
 from reference_engine.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -76,13 +77,23 @@ def _rule(op: Operator, inputs: tuple, params: dict[str, Any]) -> Callable | Non
 
 def looped(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
     """The operator example by example; results stacked."""
-    rows = []
+    rows, shared = [], _shared_generator(params, level)
+    start = shared.get_state() if shared is not None else None
     for k in range(level.size):
+        if shared is not None:
+            shared.set_state(start)
         own = [exposed(x, level).select(0, k) if is_batched_at(x, level) else x for x in inputs]
         rows.append(op(*own, **params))
     if isinstance(rows[0], tuple):
         return tuple(batched(registry.functions["stack"](list(column)), level) for column in zip(*rows, strict=True))
     return batched(registry.functions["stack"](rows), level)
+
+
+def _shared_generator(params: dict[str, Any], level: Level) -> Any:
+    """Where examples draw the same random numbers: the generator that an operator draws from."""
+    if "generator" not in params or level.randomness != "same":
+        return None
+    return params["generator"] or process.generator
 
 
 def aligned(x: Any, level: Level, ndim: int) -> Any:

@@ -84,7 +84,8 @@ class Probe:
     __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __bool__ = __float__ = __int__ = __index__ = (
         _refuse
     )
-    __iter__ = __len__ = __eq__ = __lt__ = __gt__ = __add__ = __mul__ = __invert__ = item = tolist = astype = _refuse
+    __iter__ = __len__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __add__ = __mul__ = __invert__ = item = tolist = astype = _refuse
     reshape = ravel = any = all = sum = max = min = copy = view = transpose = _refuse
     __hash__ = None  # type: ignore[assignment]
 
@@ -117,6 +118,10 @@ class BatchedTensor(Tensor):
 
     def numpy(self, *, force: bool = False) -> Any:
         raise RuntimeError("vmap: It looks like you're calling .numpy() on a Tensor, which differs between examples.")
+
+    @property  # type: ignore[misc]
+    def data(self) -> Tensor:
+        raise RuntimeError("accessing `data` under vmap transform is not allowed")
 
     def __bool__(self) -> bool:
         raise RuntimeError(CONTROL_FLOW)

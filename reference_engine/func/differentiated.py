@@ -34,11 +34,24 @@ def transforming() -> Iterator[None]:
     state.saved_tensor_hooks_disabled = HOOKS
     state.transforms += 1
     try:
-        yield
+        with out_of_inference():
+            yield
     finally:
         state.transforms -= 1
         state.saved_tensor_hooks_disabled = disabled
         state.set_grad_enabled(before)
+
+
+@contextmanager
+def out_of_inference() -> Iterator[None]:
+    """What is computed here is tracked, also where inference mode is on outside."""
+    before, state.inference = state.inference, False
+    state.refresh()
+    try:
+        yield
+    finally:
+        state.inference = before
+        state.refresh()
 
 
 def new_inputs(tree: Any) -> Any:
@@ -65,6 +78,7 @@ def _leaf(x: Tensor) -> Tensor:
 def _bare(x: Tensor) -> Tensor:
     """x without history, and with its tangents: those belong to levels outside."""
     result = Tensor._alias(x)
+    result._inference = False
     share(x, result)
     return result
 
@@ -102,17 +116,19 @@ def _without_history(tensor: Tensor) -> Tensor:
 
 def chosen(args: tuple, argnums: Any) -> tuple[list[int], Any]:
     """(positions that are differentiated, the arguments there: one, or a tuple)."""
-    if not isinstance(argnums, int) and not (isinstance(argnums, tuple) and all(isinstance(n, int) for n in argnums)):
+    if not isinstance(argnums, (int, tuple)):
         raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
     numbers = [argnums] if isinstance(argnums, int) else list(argnums)
-    if isinstance(argnums, tuple) and not argnums:
+    if not numbers:
         raise RuntimeError("argnums must be non-empty")
     for n in numbers:
+        if not isinstance(n, int):
+            raise RuntimeError(f"argnum must be int, got: {type(n)}")
         if not -len(args) <= n < len(args):
             raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
     numbers = [n % len(args) for n in numbers]
     if len(set(numbers)) != len(numbers):
-        raise RuntimeError(f"argnums elements must be unique, got {argnums}")
+        raise RuntimeError(f"argnums elements must be unique, got {tuple(numbers)}")
     picked = tuple(args[n] for n in numbers)
     return numbers, picked[0] if isinstance(argnums, int) else picked
 
@@ -136,6 +152,17 @@ def with_aux(result: Any, where: str, has_aux: bool) -> tuple[Any, Any]:
         if not isinstance(leaf, Tensor):
             raise RuntimeError(f"Expected tensors, got unsupported type {type(leaf)}")
     return output, aux
+
+
+def check_outputs(where: str, leaves: list) -> None:
+    """Raises where a function has no outputs, or one that is no tensor."""
+    if not [leaf for leaf in leaves if leaf is not None]:
+        raise RuntimeError(f"{where}: Expected f to be a function that has non-empty output (got output = {leaves})")
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            raise RuntimeError(
+                f"{where}: expected f(*primals) to return only tensors, got unsupported type {type(leaf)}"
+            )
 
 
 def gradients(outputs: Sequence[Tensor], inputs: Any, cotangents: Sequence[Tensor | None], *, recorded: bool) -> Any:

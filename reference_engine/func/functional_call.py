@@ -27,10 +27,11 @@ def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any =
     own = _named(module)
     if strict:
         _check_names(type(module).__name__, given, own)
+    _check_given(module, given)
     wanted = {name: value for name, value in given.items() if name in own}
     if tie_weights:
         wanted = _tied(wanted, own)
-    wanted.update({name: value for name, value in given.items() if name not in own and _is_parametrized(module, name)})
+    wanted.update({name: value for name, value in given.items() if name not in own and _is_known(module, name)})
     places = {name: _place(module, name) for name in wanted}
     before = {name: store.get(key, ABSENT) for name, (store, key) in places.items()}
     try:
@@ -64,6 +65,20 @@ def _merged(dicts: Any) -> dict[str, Tensor]:
     if repeated:
         raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
     return {name: value for d in dicts for name, value in d.items()}
+
+
+def _check_given(module: Module, given: dict) -> None:
+    """Raises where a value is no tensor, or a name leads through a submodule that there is not."""
+    from reference_engine.tensor import Tensor
+
+    for name, value in given.items():
+        if value is not None and not isinstance(value, Tensor):
+            raise TypeError(f"{value} is not an instance of torch.Tensor")
+        owner: Any = module
+        for part in name.split(".")[:-1]:
+            if part not in owner._modules:
+                raise AttributeError(f"{type(owner).__name__} has no attribute `{part}`")
+            owner = owner._modules[part]
 
 
 def _named(module: Module) -> dict[str, Tensor]:
@@ -103,14 +118,15 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and a.dtype is b.dtype and bool((a._array == b._array).all())
 
 
-def _is_parametrized(module: Module, name: str) -> bool:
-    """Whether a dotted name is that of a tensor which a parametrization computes."""
+def _is_known(module: Module, name: str) -> bool:
+    """Whether a dotted name without a tensor is one that a parametrization computes, or was registered with None."""
     path, _, key = name.rpartition(".")
-    owner: Any = module
-    for part in path.split(".") if path else ():
-        owner = owner._modules.get(part)
-        if owner is None:
-            return False
+    owner: Any = module.get_submodule(path) if path else module
+    return key in owner._parameters or key in owner._buffers or _is_parametrized(owner, key)
+
+
+def _is_parametrized(owner: Any, key: str) -> bool:
+    """Whether a parametrization computes the tensor of that name."""
     return key in owner._modules.get("parametrizations", ())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from reference_engine.func.differentiated import chosen, replaced, with_aux
+from reference_engine.func.differentiated import chosen, outside, replaced, with_aux
 from reference_engine.func.forward import jvp
 from reference_engine.func.mapping import RANDOMNESS, vmap
 from reference_engine.func.reverse import vjp
@@ -155,7 +155,8 @@ def linearize(func: Callable, *primals: Any) -> tuple:
     flat, form = tree_flatten(primals)
     output = func(*primals)
     outputs, output_form = tree_flatten(output)
-    _, pull = vjp(func, *primals)
+    value, pull = vjp(func, *primals)
+    connected = any(y.requires_grad for y in tree_flatten(value)[0])
 
     # J t: the gradient of <pull(u), t> with respect to u, as pull is linear in u.
     def jvp_fn(*tangents: Any) -> Any:
@@ -171,6 +172,6 @@ def linearize(func: Callable, *primals: Any) -> tuple:
                                    "corresponding primal")  # fmt: skip
         zeros = tree_map(lambda y: y.detach() * 0, tree_unflatten(outputs, output_form))
         _, transposed = vjp(lambda u: pull(u), zeros)
-        return transposed(tuple(tangents))[0]
+        return outside(transposed(tangents)[0], tracked=connected or any(t.requires_grad for t in given))
 
     return output, jvp_fn

@@ -173,9 +173,12 @@ def _check_tensor(x: Any, name: str) -> None:
 
 def _out_dims(out_dims: Any, form: TreeSpec, name: str) -> list:
     """One place per result."""
+    if not all(place is None or isinstance(place, int) for place in tree_flatten(out_dims)[0]):
+        raise ValueError(f"vmap({name}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of "
+                         "ints representing where in the outputs the vmapped dimension should appear.")  # fmt: skip
     found = _broadcast(out_dims, form)
-    if found is None or not all(place is None or isinstance(place, int) for place in found):
-        raise ValueError(f"vmap({name}, ..., out_dims={out_dims}): out_dims is not compatible with the structure of "
+    if found is None:
+        raise ValueError(f"vmap({name}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
                          f"`outputs`. out_dims has structure {tree_flatten(out_dims)[1]} but outputs has structure "
                          f"{form}.")  # fmt: skip
     return found
@@ -183,21 +186,13 @@ def _out_dims(out_dims: Any, form: TreeSpec, name: str) -> list:
 
 def _broadcast(dims: Any, form: TreeSpec) -> list | None:
     """`dims`, whose leaves may stand for whole subtrees, spread over the leaves of a tree; None where they do not fit."""
-    if dims is None or isinstance(dims, int):
+    _, node = tree_flatten(dims)
+    if node.type is None:
         return [dims] * form.num_leaves
-    node_leaves, node = tree_flatten(dims)
-    del node_leaves
-    children = (
-        list(dims.values()) if isinstance(dims, dict) else list(dims) if isinstance(dims, (tuple, list)) else None
-    )
-    if form.type is None and children is not None and len(children) == 1 and isinstance(dims, tuple):
+    children = list(dims.values() if isinstance(dims, dict) else dims)
+    if form.type is None and len(children) == 1 and isinstance(dims, tuple):
         return _broadcast(children[0], form)
-    if (
-        children is None
-        or node.type is not form.type
-        or node.context != form.context
-        or len(children) != len(form.children)
-    ):
+    if node.type is not form.type or node.context != form.context or len(children) != len(form.children):
         return None
     parts = [_broadcast(child, part) for child, part in zip(children, form.children, strict=True)]
     return None if any(part is None for part in parts) else [d for part in parts for d in part]  # type: ignore[union-attr]

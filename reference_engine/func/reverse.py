@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from reference_engine.func.differentiated import (
+    check_outputs,
     chosen,
     gradients,
     new_inputs,
@@ -22,6 +23,8 @@ from reference_engine.utils._pytree import tree_flatten, tree_unflatten
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NAME = "grad_and_value(f)(*args)"  # grad is made of it, and torch says so
+
 
 def grad(func: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = False) -> Callable:
     """The function that computes the gradient of `func`, whose result is a 0-d tensor, with respect to the arguments
@@ -31,7 +34,7 @@ def grad(func: Callable, argnums: int | tuple[int, ...] = 0, has_aux: bool = Fal
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        gradient, (_, aux) = _grad_and_value("grad", func, argnums, has_aux, args, kwargs)
+        gradient, (_, aux) = _grad_and_value(func, argnums, has_aux, args, kwargs)
         return (gradient, aux) if has_aux else gradient
 
     return wrapped
@@ -42,25 +45,25 @@ def grad_and_value(func: Callable, argnums: int | tuple[int, ...] = 0, has_aux: 
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        gradient, (value, aux) = _grad_and_value("grad_and_value", func, argnums, has_aux, args, kwargs)
+        gradient, (value, aux) = _grad_and_value(func, argnums, has_aux, args, kwargs)
         return (gradient, (value, aux)) if has_aux else (gradient, value)
 
     return wrapped
 
 
-def _grad_and_value(name: str, func: Callable, argnums: Any, has_aux: bool, args: tuple, kwargs: dict) -> tuple:
+def _grad_and_value(func: Callable, argnums: Any, has_aux: bool, args: tuple, kwargs: dict) -> tuple:
     """(gradient, (value, aux))."""
     outer_grad_mode = state.grad_enabled
     with transforming():
         numbers, picked = chosen(args, argnums)
         inputs = new_inputs(picked)
         result = func(*replaced(args, numbers, inputs, isinstance(argnums, int)), **kwargs)
-        value, aux = with_aux(result, f"{name}(f)(*args)", has_aux)
+        value, aux = with_aux(result, NAME, has_aux)
         if not isinstance(value, Tensor):
-            raise RuntimeError(f"Expected the function passed to {name} to return a Tensor, got {type(value)}")
+            raise RuntimeError(f"{NAME}: Expected f(*args) to return a Tensor, got {type(value)}")
         if value.dim() != 0:
-            raise RuntimeError(f"Expected the function passed to {name} to return a scalar Tensor, got tensor with "
-                               f"{value.dim()} dims. Maybe you wanted to use the vjp or jacrev APIs instead?")  # fmt: skip
+            raise RuntimeError(f"{NAME}: Expected f(*args) to return a scalar Tensor, got tensor with {value.dim()} dims. "
+                               "Maybe you wanted to use the vjp or jacrev APIs instead?")  # fmt: skip
         leaves = [value, *(t for t in tree_flatten(aux)[0] if isinstance(t, Tensor))]
         tracked = outer_grad_mode and tracked_outside(leaves, tree_flatten(inputs)[0])
         gradient = gradients([value], inputs, [None], recorded=tracked)
@@ -76,14 +79,14 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
         inputs = new_inputs(primals)
         output, aux = with_aux(func(*inputs), "vjp(f, *primals)", has_aux)
         leaves, form = tree_flatten(output)
-        _check_outputs(leaves)
+        check_outputs("vjp(f, *primals)", leaves)
+        _check_differentiable(leaves)
         flat_inputs = tree_flatten(inputs)[0]
         connected = tracked_outside(leaves, flat_inputs)
         tracked = outer_grad_mode and connected
 
-    def vjp_fn(*cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
-        given = cotangents[0] if len(cotangents) == 1 else cotangents
-        flat, given_form = tree_flatten(given)
+    def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+        flat, given_form = tree_flatten(cotangents)
         if given_form != form:
             raise RuntimeError(f"Expected pytree structure of cotangents to be the same as pytree structure of outputs to the "
                                f"function. cotangents: {given_form}, primal output: {form}")  # fmt: skip
@@ -96,11 +99,8 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     return (result, vjp_fn, outside(aux, tracked=tracked)) if has_aux else (result, vjp_fn)
 
 
-def _check_outputs(leaves: list) -> None:
+def _check_differentiable(leaves: list) -> None:
     for leaf in leaves:
-        if not isinstance(leaf, Tensor):
-            raise RuntimeError(f"vjp(f, *primals): Expected f(*primals) to return only tensors, got unsupported type "
-                               f"{type(leaf)}")  # fmt: skip
         if not (leaf.is_floating_point() or leaf.is_complex()):
             raise RuntimeError("vjp(f, ...): All outputs of f must be floating-point or complex Tensors, got Tensor with "
                                f"dtype {leaf.dtype}")  # fmt: skip

@@ -6,7 +6,7 @@ Source: torch.copysign, torch.nextafter, torch.frexp, torch.ldexp, torch.nan_to_
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,12 +54,11 @@ def _mantissa_and_exponent(x: np.ndarray) -> tuple:
     return mantissa, exponent, exponent
 
 
-class Parts(tuple):
-    """(mantissa, exponent), also by name."""
+class Parts(NamedTuple):
+    """(mantissa, exponent)."""
 
-    __slots__ = ()
-    mantissa = property(lambda self: self[0])
-    exponent = property(lambda self: self[1])
+    mantissa: Tensor
+    exponent: Tensor
 
 
 @both
@@ -70,7 +69,7 @@ def frexp(input: Tensor) -> Parts:
     """
     if not input.is_floating_point():
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    return Parts(frexp_op(input))
+    return Parts(*frexp_op(input))
 
 
 @both

@@ -52,6 +52,13 @@ def _loss(input: Tensor, matrix: Tensor, bias: Tensor | None, target: Tensor, se
 
 
 @cache
+def _leaf(x: Tensor) -> Tensor:
+    """x without its history, tracked as x is."""
+    result = x.detach()
+    result._set_tracked(x.requires_grad)
+    return result
+
+
 def _chunked() -> Any:
     """The function whose backward consumes what its forward kept; made when it is first needed."""
     from reference_engine.autograd.backward import grad
@@ -63,7 +70,7 @@ def _chunked() -> Any:
         def forward(ctx: Any, input: Tensor, matrix: Tensor, bias: Tensor | None, target: Tensor, settings: dict,
                     repeatable: bool) -> Tensor:  # fmt: skip
             given = (input, matrix, bias)
-            ctx.leaves = [None if x is None else x.detach().requires_grad_(x.requires_grad) for x in given]
+            ctx.leaves = [None if x is None else _leaf(x) for x in given]
             rows, weights, offsets = ctx.leaves
             with enable_grad():
                 ctx.loss = _loss(rows, weights, offsets, target, settings)

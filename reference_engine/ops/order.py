@@ -6,7 +6,7 @@ index they return. Source: torch docs of amax, max.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -128,18 +128,11 @@ def _median_index(x: np.ndarray, dim: int) -> np.ndarray:
 median_dim = picking("median", _median_index, node="MedianBackward1")
 
 
-class Picked(tuple):
-    """(values, indices), also by name, as torch's return types."""
+class Picked(NamedTuple):
+    """(values, indices), as torch's return types."""
 
-    __slots__ = ()
-
-    @property
-    def values(self) -> Tensor:
-        return self[0]
-
-    @property
-    def indices(self) -> Tensor:
-        return self[1]
+    values: Tensor
+    indices: Tensor
 
 
 def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
@@ -149,7 +142,7 @@ def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
         check_not_empty(name, input, dim)
         if dim is None:
             return full(input, dims=axes_of(None, input._array.ndim), keepdim=False)
-        return Picked(along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+        return Picked(*along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
     call.__name__ = name
     call.__doc__ = (
@@ -167,7 +160,7 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The lower median of all elements, or (values, indices) along `dim`. Source: torch.median."""
     if dim is None:
         return median_all(input, dims=tuple(range(input._array.ndim)), keepdim=False)
-    return Picked(median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+    return Picked(*median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
 # --- order -------------------------------------------------------------------------------------------------------
@@ -200,13 +193,13 @@ _topk = general("topk", _order_forward, _order_rule, inputs=("x",), outputs=("va
 @both
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
     """(values, indices) in order along a dimension. Source: torch.sort."""
-    return Picked(_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))
+    return Picked(*_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))
 
 
 @both
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
     """The k largest (values, indices) along a dimension. Source: torch.topk."""
-    return Picked(_topk(input, dim=axis(dim, input._array.ndim), descending=largest, count=k))
+    return Picked(*_topk(input, dim=axis(dim, input._array.ndim), descending=largest, count=k))
 
 
 @both

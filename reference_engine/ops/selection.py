@@ -6,7 +6,7 @@ Source: torch docs of kthvalue, mode, cummax, aminmax.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,11 @@ from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor
 
 
-class Extremes(tuple):
-    """(min, max), also by name."""
+class Extremes(NamedTuple):
+    """(min, max)."""
 
-    __slots__ = ()
-    min = property(lambda self: self[0])
-    max = property(lambda self: self[1])
+    min: Tensor
+    max: Tensor
 
 
 @both
@@ -36,7 +35,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
         )
     dims = () if dim is None else dim
-    return Extremes((amin(input, dims, keepdim), amax(input, dims, keepdim)))
+    return Extremes(amin(input, dims, keepdim), amax(input, dims, keepdim))
 
 
 @both
@@ -58,7 +57,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Pic
     size = input._array.shape[d] if input._array.ndim else 1
     if not 1 <= k <= size:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
-    return Picked(_kthvalue(input, dim=d, keepdim=keepdim, k=k))
+    return Picked(*_kthvalue(input, dim=d, keepdim=keepdim, k=k))
 
 
 def _most_frequent(x: np.ndarray, dim: int) -> np.ndarray:
@@ -78,7 +77,7 @@ _mode = picking("mode", _most_frequent)
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Picked:
     """The most frequent (values, indices) along a dimension. Source: torch.mode."""
     check_not_empty("mode", input, dim)
-    return Picked(_mode(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+    return Picked(*_mode(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
 # --- medians that pass over nan -----------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     """The median of what is not nan. Source: torch.nanmedian."""
     if dim is None:
         return _nanmedian_all(input, dims=axes_of(None, input._array.ndim), keepdim=False)
-    return Picked(_nanmedian_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+    return Picked(*_nanmedian_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
 # --- running extremes ---------------------------------------------------------------------------------------------
@@ -138,7 +137,7 @@ def _running_extreme(name: str, largest: bool) -> None:
                  nondifferentiable=("indices",))  # fmt: skip
 
     def call(input: Tensor, dim: int) -> Picked:
-        return Picked(op(input, dim=axis(dim, input._array.ndim), largest=largest))
+        return Picked(*op(input, dim=axis(dim, input._array.ndim), largest=largest))
 
     call.__name__ = name
     call.__doc__ = f"Running extremes (values, indices) along a dimension. Source: torch.{name}."

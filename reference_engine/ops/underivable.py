@@ -8,7 +8,7 @@ Source: torch notes/autograd, "Gradients for non-differentiable functions" (6).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -139,12 +139,11 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
 # --- histograms ----------------------------------------------------------------------------------------------------
 
 
-class Histogram(tuple):
-    """(hist, bin_edges), also by name."""
+class Histogram(NamedTuple):
+    """(hist, bin_edges)."""
 
-    __slots__ = ()
-    hist = property(lambda self: self[0])
-    bin_edges = property(lambda self: self[1])
+    hist: Tensor
+    bin_edges: Tensor
 
 
 def _histogram(x: np.ndarray, weight: Any, *, bins: Any, range: Any, density: bool) -> tuple:
@@ -162,7 +161,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
     if input.dtype.category < dtypes.FLOATING:
         raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dtypes.type_name(input.dtype)}'")
     edges = np.array(bins._array) if isinstance(bins, Tensor) else bins
-    return Histogram(_histogram_op(input, weight, bins=edges, range=range, density=density))
+    return Histogram(*_histogram_op(input, weight, bins=edges, range=range, density=density))
 
 
 @both

@@ -153,7 +153,7 @@ def save_input(tensor: Any) -> Any:
     """The entry for an input. The common case, a tensor never changed in place, is kept bare."""
     if tensor is None or isinstance(tensor, NUMBERS):
         return tensor  # numbers go past the hooks, as torch documents for "wrapped numbers"
-    if tensor._inference or (tensor._base is not None and tensor._base._inference):
+    if (tensor._inference or (tensor._base is not None and tensor._base._inference)) and not state.transforms:
         raise RuntimeError(INFERENCE_MESSAGE)
     if state.saved_tensor_hooks:
         return Packed(tensor, None, *state.saved_tensor_hooks[-1])

@@ -188,6 +188,8 @@ def test_what_leaves_a_transform_has_the_history_of_outside() -> None:
     out, pull = vjp(lambda a: a**2, x)
     assert not out.requires_grad
     assert not pull(torch.tensor(1.0))[0].requires_grad
+    assert not linearize(lambda a: a**3, x)[1](torch.tensor(1.0)).requires_grad
+    assert linearize(lambda a: a**3 * w, x)[1](torch.tensor(1.0)).requires_grad
     assert x.grad is None
     assert not x.requires_grad
 
@@ -231,3 +233,57 @@ def test_linearize_and_ensembles() -> None:
     batch = drawn(10, 5, 3).float()
     ran = vmap(lambda p, b: functional_call(models[0], (p, b), (batch,)))(parameters, buffers)
     np.testing.assert_allclose(ran.tolist(), torch.stack([m(batch) for m in models]).tolist(), rtol=1e-5, atol=1e-6)
+
+
+def test_transforms_differentiate_in_inference_mode() -> None:
+    """Inside a transform inference mode is off, for inputs that were made in it too."""
+    with torch.inference_mode():
+        x, w = torch.tensor([1.0, 2.0]), torch.tensor(5.0)
+        assert grad(lambda a: (a**3 * w).sum())(x).tolist() == [15.0, 60.0]
+        assert jvp(lambda a: a**3, (x,), (x,))[1].tolist() == [3.0, 24.0]
+        assert hessian(lambda a: (a**3).sum())(x).tolist() == [[6.0, 0.0], [0.0, 12.0]]
+        assert vmap(grad(lambda a: a**3))(x).tolist() == [3.0, 12.0]
+        assert torch.is_inference_mode_enabled()
+
+
+def test_vmap_draws_with_parameters_of_each_example() -> None:
+    """A distribution's parameters may differ between examples; with "same" the numbers behind the draws do not."""
+    certain = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    assert vmap(torch.bernoulli, randomness="different")(certain).tolist() == certain.tolist()
+    mean = torch.tensor([[0.0] * 5, [10.0] * 5])
+    shared = vmap(lambda m: torch.normal(m, 1.0) - m, randomness="same")(mean)
+    own = vmap(lambda m: torch.normal(m, 1.0) - m, randomness="different")(mean)
+    np.testing.assert_allclose(shared[0].tolist(), shared[1].tolist(), atol=1e-5)
+    assert abs(own[0] - own[1]).max() > 1e-3
+
+
+def test_named_results_are_nests() -> None:
+    """What an operator returns by name keeps its names through transforms."""
+    x = torch.tensor([[3.0, 1.0], [2.0, 5.0]])
+    assert vmap(lambda a: a.sort())(x).values.tolist() == [[1.0, 3.0], [2.0, 5.0]]
+    assert jvp(lambda a: a.max(0), (x,), (x,))[1].values.tolist() == [3.0, 5.0]
+
+
+WRONG = {
+    "no output": (lambda x: vjp(lambda a: (), x), RuntimeError, "non-empty output"),
+    "None as output": (lambda x: jvp(lambda a: None, (x,), (x,)), RuntimeError, "non-empty output"),
+    "aux that is no tensor": (lambda x: jvp(lambda a: (a, "s"), (x,), (x,), has_aux=True), RuntimeError, "unsupported type"),
+    "integers": (lambda x: jvp(lambda a: a, (x.long(),), (x.long(),)), ValueError, "floating point or complex"),
+    "two cotangents": (lambda x: vjp(lambda a: (a, a), x)[1](x, x), RuntimeError, "pytree structure of cotangents"),
+    "argnums with a float": (lambda x: grad(torch.sum, argnums=(0.0,))(x), RuntimeError, "argnum must be int"),
+    "out_dims": (lambda x: vmap(torch.neg, out_dims="x")(x), ValueError, "`out_dims` must be an int, None or a python"),
+    "in_dims": (lambda x: vmap(torch.mul, in_dims=(0, 1.0))(x, x), ValueError, "must be either an integer dimension or None"),
+    "no such module": (lambda x: functional_call(torch.nn.Linear(1, 1), {"a.b": x}, x), AttributeError, "has no attribute"),
+    "no tensor": (lambda x: functional_call(torch.nn.Linear(1, 1), {"bias": "x"}, x), TypeError, "not an instance of"),
+    "flag": (lambda x: grad(lambda a: a.requires_grad_().sum())(x), RuntimeError, "attempting to call Tensor.requires_grad_"),
+    "retain_grad": (lambda x: grad(lambda a: (a * 2).retain_grad())(x), RuntimeError, "Tensor.retain_grad"),
+    "data": (lambda x: vmap(lambda a: a.data)(x), RuntimeError, "accessing `data` under vmap"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_transforms_refuse(what: str) -> None:
+    """Wrong arguments and functions raise, with torch's type and words."""
+    call, error, message = WRONG[what]
+    with pytest.raises(error, match=message):
+        call(torch.ones(2))
