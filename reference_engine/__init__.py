@@ -117,7 +117,7 @@ globals().update(registry.functions)
 # After the operators, so that these names are the types and not the casts.
 bool, float, int = dtypes.bool_, float32, int32
 
-from reference_engine import distributions, fft, func, linalg, masked, nn, optim, sparse, special, testing, utils  # noqa: E402
+from reference_engine import distributions, fft, func, fx, linalg, masked, nn, optim, sparse, special, testing, utils  # noqa: E402
 from reference_engine.sparse import (  # noqa: E402
     hspmm,
     smm,

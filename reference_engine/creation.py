@@ -65,7 +65,11 @@ def factory(function: Any) -> Any:
             raise TypeError(f"{function.__name__}() received an invalid combination of arguments: got an unexpected keyword "
                             f"argument '{unknown[0]}'")  # fmt: skip
         _device(options.get("device"))
-        result = function(*args, **{name: value for name, value in options.items() if name in own})
+        options = {name: value for name, value in options.items() if name in own}
+        if state.tracing:
+            result = state.dispatch_modes[-1].made(function, args, options)
+        else:
+            result = function(*args, **options)
         if out is None:
             return result
         from reference_engine.ops.inplace import write_out
@@ -133,6 +137,8 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
            pin_memory: bool = False) -> Tensor:  # fmt: skip
     """A new leaf with a copy of the data. Source: torch.tensor."""
     _device(device)
+    if state.tracing:
+        return state.dispatch_modes[-1].made(tensor, (data,), {"dtype": dtype, "requires_grad": requires_grad})
     if isinstance(data, Tensor):
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",

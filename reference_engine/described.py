@@ -29,7 +29,8 @@ class Described(Base):
     @property
     def _memory(self) -> np.ndarray:
         """The array as it is stored. A lazily conjugated tensor is read differently."""
-        return self._array
+        array = self._array
+        return array if type(array) is np.ndarray else getattr(array, "memory", array)
 
     def _write(self, values: np.ndarray) -> None:
         """Overwrites the elements, rounded where the dtype is narrower than its array."""

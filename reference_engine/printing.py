@@ -28,7 +28,7 @@ def show(tensor: Tensor) -> str:
     """The text of a tensor: its values, its dtype unless it is implied, its history, its tangent."""
     name = "Parameter containing:\ntensor(" if type(tensor).__name__ == "Parameter" else "tensor("
     indent = len("tensor(")
-    text = name + _body(tensor._array, indent)
+    text = name + _body(elements(tensor), indent)
     room = len(text) - text.rfind("\n") - 1
     for extra in _extras(tensor):
         if room + len(extra) + 2 > LINE:
@@ -38,6 +38,12 @@ def show(tensor: Tensor) -> str:
             text += ", " + extra
             room += len(extra) + 2
     return text + ")"
+
+
+def elements(tensor: Tensor) -> np.ndarray:
+    """What is shown of a tensor: of one that is being traced, the example."""
+    array = tensor._array
+    return array if isinstance(array, np.ndarray) else getattr(array, "memory", array)
 
 
 def _extras(tensor: Tensor) -> list[str]:

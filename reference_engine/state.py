@@ -34,6 +34,7 @@ class State(threading.local):
     multithreading = True
     grad_layouts_enforced = True
     dispatch_modes: tuple[Any, ...] = ()  # what is told of operators below autograd, the innermost last
+    tracing = False  # whether the innermost of these makes a graph of them
     dispatched: Any = None  # the operator that such a mode is being told of
     dual_levels: tuple[Any, ...] = ()  # the levels of forward mode, the innermost last
     forward_grad_enabled = True
@@ -63,6 +64,10 @@ class State(threading.local):
     def transforming(self) -> bool:
         """Whether a transform of torch.func is around."""
         return bool(self.transforms or self.vmap_levels or any(not level.public for level in self.dual_levels))
+
+    def lets_tensors_flow(self) -> bool:
+        """Whether gradients of a pass that is not recorded are tensors all the same: something is told of operators."""
+        return bool(self.dual_levels or self.vmap_levels or self.tracing)
 
     def set_grad_enabled(self, mode: bool) -> bool:
         """Sets grad mode and returns what it was."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from reference_engine.autograd.batched import batched_seeds, pull_batched
 from reference_engine.autograd.graph import GradientEdge
+from reference_engine.creation import ones_like
 from reference_engine.dtypes import of_numpy, same
 from reference_engine.state import state, warn_once
 from reference_engine.tape.backward import run_backward
@@ -186,6 +187,8 @@ def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
     if dtype.kind not in "f":
         raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {of_numpy(dtype)}")
+    if state.tracing and isinstance(root, Tensor):
+        return ones_like(root)
     return wrap(np.ones(shape, dtype))
 
 
@@ -212,7 +215,7 @@ def _root_edges(roots: tuple) -> list[Edge]:
 
 def _flowing(seeds: list[Tensor], recorded: bool) -> list[Any]:
     """The seeds as the pass has them flow: tensors while it is recorded or may carry tangents, else arrays."""
-    if recorded or state.dual_levels or state.vmap_levels:
+    if recorded or state.lets_tensors_flow():
         return seeds
     # A 0-d seed starts as a NumPy scalar: scalar arithmetic is many times faster than that of 0-d arrays.
     # (A scalar has no mark of a narrow type.)

@@ -15,6 +15,7 @@ from reference_engine.batching.tensor import (
     holds_batch_of,
     innermost,
 )
+from reference_engine.creation import ones_like
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
@@ -66,7 +67,7 @@ def _ones(x: Tensor) -> Tensor:
     """Ones like x, batched as x is."""
     if isinstance(x, BatchedTensor):
         return batched(_ones(x._value), x._level)
-    return wrap(np.ones_like(x._array))
+    return ones_like(x) if state.tracing else wrap(np.ones_like(x._array))
 
 
 def overwrite_held(target: Tensor, compute: Callable) -> Tensor:

@@ -23,15 +23,20 @@ INVALID = (
 def functionalize(func: Callable, *, remove: str = "mutations") -> Callable:
     """The function with the results of `func`, and its changes of inputs, in which no intermediate is changed in place.
 
-    An operator in place is here an operator out of place whose result takes the operand's name (ops/inplace.py), and a
-    change through a view is replayed on its base (tape/views.py): what functionalization rewrites is how they are recorded.
-    It is a transform: backward() inside raises RuntimeError. Source: torch.func.functionalize.
+    Where make_fx makes a graph it is written anew without them (fx/functionalization.py). Elsewhere nobody could tell: an
+    operator in place is here an operator out of place whose result takes the operand's name (ops/inplace.py), and a change
+    through a view is replayed on its base (tape/views.py). It is a transform: backward() inside raises RuntimeError.
+    Source: torch.func.functionalize.
     """
 
     @functools.wraps(func)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if remove not in REMOVE:
             raise RuntimeError(INVALID.format(given=remove))
+        if state.tracing:
+            from reference_engine.fx.functionalization import functionalized
+
+            return functionalized(func, args, kwargs, copies=remove == "mutations_and_views")
         state.transforms += 1
         try:
             return func(*tree_map(lambda x: x, args), **tree_map(lambda x: x, kwargs))

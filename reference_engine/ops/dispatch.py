@@ -17,16 +17,26 @@ from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
 # Overloads of operators of two operands, by what the second is; all others have one, "default".
-ARITHMETIC = frozenset(
-    {"add", "sub", "mul", "div", "remainder", "fmod", "floor_divide", "true_divide", "rsub", "xlogy"}
-)
+ARITHMETIC = frozenset({"add", "sub", "mul", "div", "remainder", "fmod", "rsub", "xlogy"})
 COMPARING = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
-REDUCING = {"sum": "dim_IntList", "mean": "dim", "prod": "dim_int"}
+# By node: of a name with two operators torch counts the nodes.
+FORMS = {
+    "SumBackward1": "sum.dim_IntList", "MeanBackward1": "mean.dim", "ProdBackward1": "prod.dim_int",
+    "MaxBackward0": "max.dim", "MinBackward0": "min.dim", "MedianBackward1": "median.dim",
+    "NanmedianBackward1": "nanmedian.dim", "DivBackward2": "div.Tensor_mode", "SqueezeBackward1": "squeeze.dim",
+}  # fmt: skip
+SCALAR = frozenset({"remainder", "fmod", "rsub", "bitwise_and", "bitwise_or", "bitwise_xor"})
 # Operators that torch names otherwise, or whose one overload here is not "default" there.
 SPELLED = {
     "index": "index.Tensor", "log_softmax": "_log_softmax.default", "select": "select.int", "slice": "slice.Tensor",
-    "softmax": "_softmax.default", "std": "std.correction", "std_mean": "std_mean.correction",
+    "softmax": "_softmax.default", "std": "std.correction", "std_mean": "std_mean.correction", "split": "split.Tensor",
     "transpose": "transpose.int", "var": "var.correction", "var_mean": "var_mean.correction", "where": "where.self",
+    "to_copy": "_to_copy.default", "clone_ordered": "clone.default", "unsafe_view": "_unsafe_view.default",
+    "unbind": "unbind.int", "gate": "relu.default", "logsigmoid": "log_sigmoid_forward.default",
+    "linalg_det": "_linalg_det.default", "linalg_slogdet": "_linalg_slogdet.default",
+    "linalg_svd": "_linalg_svd.default", "linalg_solve_ex": "_linalg_solve_ex.default", "conj": "_conj.default",
+    "square": "pow.Tensor_Scalar", "upsample_bilinear2d_aa": "_upsample_bilinear2d_aa.default",
+    "logical_not": "logical_not.default", "prelu_kernel": "_prelu_kernel.default",
 }  # fmt: skip
 PRODUCTS = {(1, 1): "dot", (2, 1): "mv", (2, 2): "mm", (3, 3): "bmm"}
 
@@ -95,25 +105,30 @@ def packet(name: str) -> OpOverloadPacket:
 
 def known_as(op: Any, inputs: tuple, params: dict[str, Any]) -> OpOverload:
     """The overload that an operator with these inputs is."""
-    name = op.name.lstrip("_")
+    name, node = op.name.strip("_"), op.node.__name__ if hasattr(op, "node") else None
     if name == "matmul":
         name = PRODUCTS.get(tuple(np.ndim(x._array) for x in inputs), name)  # type: ignore[arg-type]
     if name in SPELLED:
         return overload_of(*SPELLED[name].split("."))
+    if name in ("sum", "mean", "prod") and len(params.get("dims", ())) < inputs[0].dim():
+        node = f"{name.capitalize()}Backward1"  # as vmap calls it
+    if node in FORMS:
+        return overload_of(*FORMS[node].split("."))
     if name in ARITHMETIC:
-        return overload_of(name, "Tensor")
-    if name in COMPARING:
-        return overload_of(name, "Tensor" if isinstance(inputs[1], Tensor) else "Scalar")
+        numeric = name in SCALAR and not isinstance(inputs[-1], Tensor)
+        return overload_of(name, "Scalar" if numeric else "Tensor")
+    if name in COMPARING or name in ("fill", "masked_fill"):
+        return overload_of(name, "Tensor" if isinstance((*inputs, None)[1], Tensor) else "Scalar")
     if name == "pow":
         kinds = ["Tensor" if isinstance(x, Tensor) else "Scalar" for x in (*inputs, params.get("exponent"))[:2]]
         return overload_of(name, "Scalar" if kinds[0] == "Scalar" else f"Tensor_{kinds[1]}")
-    if name in REDUCING and op.node.__name__.endswith("1"):
-        return overload_of(name, REDUCING[name])
     return overload_of(name, "default")
 
 
 def intercept(op: Any, inputs: tuple, params: dict[str, Any]) -> Any:
     """Has the innermost mode answer for an operator, and records the answer as the operator's result."""
+    if state.tracing:
+        return op.finish(inputs, params, state.dispatch_modes[-1].operator(op, inputs, params))
     func = known_as(op, inputs, params)
     modes, told = state.dispatch_modes, state.dispatched
     grad = state.set_grad_enabled(False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reference_engine.creation import zeros_like
 from reference_engine.ops import registry
 from reference_engine.ops.rules import Values
 from reference_engine.state import state
@@ -192,7 +193,7 @@ def _dummy(out: Tensor) -> Tensor:
 
 
 def _zeros(x: Any) -> Tensor:
-    return wrap(np.zeros_like(x._array))
+    return zeros_like(x) if state.tracing else wrap(np.zeros_like(x._array))
 
 
 def _without_history(tensor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.creation import tensor
 from reference_engine.ops import registry
 from reference_engine.ops.also_saved import also_save
 from reference_engine.ops.inplace import overwrite
@@ -15,6 +16,7 @@ from reference_engine.ops.masking import masked
 from reference_engine.ops.positions import index_copy_out, narrow_to, select_dim, slice_dim
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import alias, axis
+from reference_engine.state import state
 from reference_engine.tape.saved import type_name
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
@@ -152,6 +154,10 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(_advanced(p) for p in parts):
         assign(self, parts, value, accumulate=False)
+        return
+    if state.tracing and isinstance(value, NUMBERS):
+        number = tensor(dtypes.plain_number(value, self.dtype), dtype=self.dtype)
+        _getitem(self, key).fill_(number)
         return
     view = _getitem(self, key)
     if isinstance(value, Tensor):

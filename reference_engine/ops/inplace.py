@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+CHANGED_OUTSIDE = (
+    "make_fx: a tensor from outside of the traced function is changed in it, which has no form in this graph"
+)
+
+
 def in_place(function: Callable, name: str) -> Callable:
     """The in-place form of `function`, whose first argument is the tensor changed."""
 
@@ -70,9 +75,11 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
     _keep_old_values(result, alias, before)
     about_to_write(target)
     written = result._array
-    target._write(
-        written if dtypes.same(written.dtype, target._array.dtype) else dtypes.converted(written, target._array.dtype)
-    )
+    if state.tracing and isinstance(target._array, np.ndarray):
+        raise RuntimeError(CHANGED_OUTSIDE)
+    if not (state.tracing or dtypes.same(written.dtype, target._array.dtype)):
+        written = dtypes.converted(written, target._array.dtype)
+    target._write(written)
     target._bump_version()
     if forward_mode:
         tangents.overwrite(target, result)
@@ -96,7 +103,7 @@ def write_out(out: Tensor, result: Tensor) -> Tensor:
         names = dtypes.type_name(result.dtype), dtypes.type_name(out.dtype)
         raise RuntimeError(f"result type {names[0]} can't be cast to the desired output type {names[1]}")
     written = result._array
-    if not dtypes.same(written.dtype, out._array.dtype):
+    if not (state.tracing or dtypes.same(written.dtype, out._array.dtype)):
         written = dtypes.converted(written, out._array.dtype)
     if out.is_inference() and not state.inference:
         check_inplace(out)
@@ -127,6 +134,11 @@ def refuse_out(*tensors: Any, name: str = "an operator") -> None:
                            "view ops.")  # fmt: skip
 
 
+def copy_of(array: Any) -> Any:
+    """The elements as they are now; those of a trace by an operator of its own."""
+    return array.copied() if state.tracing and not isinstance(array, np.ndarray) else np.array(array)
+
+
 def _keep_old_values(result: Tensor, alias: Tensor, before: int) -> None:
     """Gives the alias its own memory where a node recorded since `before` may have saved it, and its views too."""
     if result._edge is None:
@@ -135,12 +147,12 @@ def _keep_old_values(result: Tensor, alias: Tensor, before: int) -> None:
     if node.sequence_number > before + 1:  # several nodes
         for view in [reference() for reference in alias._views or ()]:
             if view is not None:
-                view._array = np.array(view._array)
-        alias._array = np.array(alias._array)
+                view._array = copy_of(view._array)
+        alias._array = copy_of(alias._array)
         return
     saved = getattr(node, "saved", ())
     if isinstance(saved, tuple) and any(entry is alias for entry in saved):
-        alias._array = np.array(alias._array)
+        alias._array = copy_of(alias._array)
 
 
 def _own_saved_output(result: Tensor, target: Tensor) -> None:

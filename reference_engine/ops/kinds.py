@@ -385,13 +385,15 @@ def constant(name: str, forward: Callable, *, elementwise: bool = False) -> Call
     def call(*inputs: Any, **params: Any) -> Any:
         if state.vmap_levels and (level := innermost(inputs)) is not None:
             return run_constant(call, inputs, params, level, elementwise)
+        if state.tracing:
+            return state.dispatch_modes[-1].constant_operator(call, inputs, params)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
         result = forward(*arrays, **params)
         if isinstance(result, tuple):
             return tuple(wrap(np.asarray(r)) for r in result)
         return wrap(np.asarray(result))
 
-    call.__name__ = call.__qualname__ = name
+    call.__name__ = call.__qualname__ = call.name = name  # type: ignore[attr-defined]
     return call
 
 

@@ -24,7 +24,10 @@ def _together(input: Tensor, mask: Tensor) -> tuple[Tensor, np.ndarray]:
         shape = np.broadcast_shapes(input._array.shape, mask._array.shape)
     except ValueError:
         raise mismatch(input._array.shape, mask._array.shape) from None
-    return input if shape == input._array.shape else input.expand(shape), np.array(np.broadcast_to(mask._array, shape))
+    x = input if shape == input._array.shape else input.expand(shape)
+    if state.tracing:
+        return x, (mask if shape == mask._array.shape else mask.expand(shape))._array
+    return x, np.array(np.broadcast_to(mask._array, shape))
 
 
 def _scalar_type(x: Tensor) -> str:

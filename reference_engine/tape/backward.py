@@ -289,7 +289,7 @@ def run_backward(roots: Sequence[Edge], seeds: Sequence[Any], *, keep_graph: boo
     are returned in order, None where none arrived. Inside a level of forward mode tensors flow, as gradients may have
     tangents, and the seeds are tensors too.
     """
-    this = _new_pass(keep_graph=keep_graph, recorded=recorded or bool(state.dual_levels or state.vmap_levels))
+    this = _new_pass(keep_graph=keep_graph, recorded=recorded or state.lets_tensors_flow())
     order = this.discover(roots)
     if targets is not None:
         this.restrict(order, targets, accumulating=accumulating)

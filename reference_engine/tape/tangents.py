@@ -160,9 +160,10 @@ def overwrite(target: Tensor, result: Tensor) -> None:
 def _zeros_like(tensor: Tensor) -> Tensor:
     import numpy as np
 
+    from reference_engine.creation import zeros_like
     from reference_engine.tensor import wrap
 
-    return wrap(np.zeros_like(tensor._array))
+    return zeros_like(tensor) if state.tracing else wrap(np.zeros_like(tensor._array))
 
 
 def laid_out(tangent: Tensor, like: Tensor) -> Tensor:

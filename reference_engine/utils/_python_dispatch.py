@@ -16,6 +16,8 @@ class TorchDispatchMode:
         raise NotImplementedError
 
     def __enter__(self) -> Any:
+        if state.tracing:
+            raise RuntimeError("a TorchDispatchMode inside of a function that make_fx traces is not supported")
         state.dispatch_modes = (*state.dispatch_modes, self)
         state.refresh()
         return self

@@ -10,6 +10,7 @@ from typing import Any
 
 from reference_engine.func import differentiated, ensembles, forward, functional_call, jacobians, reverse
 from reference_engine.func.functionalize import functionalize
+from reference_engine.fx import functionalization, tracing
 from reference_engine.ops.joining import stack
 from reference_engine.state import State, state
 from reference_engine.tape import tangents
@@ -259,3 +260,64 @@ def jacfwd_batches_primals(p: Patch) -> None:
         return jvp
 
     p.wrap(jacobians, "jvp", make)
+
+
+# --- functionalize under make_fx -------------------------------------------------------------------------------------
+
+
+@fault("func_transforms")
+def functionalize_leaves_changes_in_place(p: Patch) -> None:
+    """A trace of a functionalized function shows what the function itself calls."""
+    p.set(functionalization, "functionalized", lambda func, args, kwargs, *, copies: func(*args, **kwargs))
+
+
+@fault("func_transforms")
+def functionalize_leaves_views(p: Patch) -> None:
+    """remove="mutations_and_views" removes changes in place only."""
+
+    def functionalized(func: Any, args: tuple, kwargs: dict, *, copies: bool) -> Any:
+        return original(func, args, kwargs, copies=False)
+
+    original = functionalization.functionalized
+    p.set(functionalization, "functionalized", functionalized)
+
+
+@fault("func_transforms")
+def functionalize_forgets_inputs(p: Patch) -> None:
+    """What a functionalized function leaves in its inputs is not copied into them."""
+
+    def functionalized(func: Any, args: tuple, kwargs: dict, *, copies: bool) -> Any:
+        own = [a.clone() if isinstance(a, Tensor) else a for a in args]
+        return original(func, tuple(own), kwargs, copies=copies)
+
+    original = functionalization.functionalized
+    p.set(functionalization, "functionalized", functionalized)
+
+
+@fault("func_transforms")
+def functionalize_changes_a_view_alone(p: Patch) -> None:
+    """What is written through a view does not reach the tensor that it is a view of."""
+
+    def write(self: Any, value: Tensor) -> None:
+        if self.views:
+            self.value = value
+        else:
+            original(self, value)
+
+    original = functionalization.Functional.write
+    p.set(functionalization.Functional, "write", write)
+
+
+@fault("func_transforms")
+def graphs_know_one_input(p: Patch) -> None:
+    """A graph computes with the example, whatever it is called with."""
+
+    def trace(self: Any, f: Any, names: Any, args: tuple, example: Any) -> Any:
+        module = original(self, f, names, args, example)
+        examples = [a.clone() if isinstance(a, Tensor) else a for a in args]
+        run = module.graph.run
+        module.graph.run = lambda inputs, evaluate: run(examples if isinstance(inputs[0], Tensor) else inputs, evaluate)
+        return module
+
+    original = tracing.Tracer.trace
+    p.set(tracing.Tracer, "trace", trace)
