@@ -1,4 +1,4 @@
-"""Faults of optimizers and of training loops."""
+"""Faults of SGD, of clearing gradients and of groups."""
 
 from __future__ import annotations
 
@@ -129,9 +129,3 @@ def none_counts_as_a_zero_gradient(p: Patch) -> None:
         return [(x, x._grad if x._grad is not None else x.detach() * 0) for x in parameters]
 
     p.function(optimizer.with_gradients, all_of)
-
-
-@fault("training")
-def steps_are_not_counted(p: Patch) -> None:
-    """step() changes parameters without counting a version, so that stale graphs run backward."""
-    p.wrap(Tensor, "_bump_version", lambda original: lambda self: None if self._tracked else original(self))
