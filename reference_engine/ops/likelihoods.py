@@ -110,21 +110,33 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 def _nll_forward(x: np.ndarray, *, target: np.ndarray, weight: Any, ignore_index: int, reduction: str) -> tuple:
     """x: (N, C, d1, ...) log-probabilities; the gradient's layout (the key, the weights) is kept for the rule."""
     keep = target != ignore_index
-    safe = np.where(keep, target, 0)
-    grid = list(np.ogrid[tuple(slice(n) for n in target.shape)])
-    key = (grid[0], safe, *grid[1:]) if target.ndim else (safe,)
-    w = (np.ones(target.shape, x.dtype) if weight is None else weight[safe].astype(x.dtype)) * keep
-    loss = -x[key] * w
+    all_kept = keep.all()
+
+    def kept(values: np.ndarray) -> np.ndarray:
+        """0 where the target is ignored, whatever stands there."""
+        return values if all_kept else np.where(keep, values, np.zeros((), values.dtype))
+
+    classes = kept(target)
+    grid = _open_grid(target.shape)
+    key = (grid[0], classes, *grid[1:]) if grid else (classes,)
+    w = kept(np.ones(target.shape, x.dtype) if weight is None else weight[classes].astype(x.dtype))
+    loss = kept(-x[key] * w)
     if reduction == "none":
         return loss, key, w
     norm = np.add.reduce(w, axis=None) if reduction == "mean" else x.dtype.type(1)
-    spread = np.where(w == 0, w, w / np.where(norm == 0, 1, norm)).astype(x.dtype)
-    return np.asarray(np.add.reduce(loss, axis=None) / norm, x.dtype), key, spread
+    return np.asarray(np.add.reduce(loss, axis=None) / norm, x.dtype), key, kept(w / norm)
+
+
+def _open_grid(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Per dimension its indices, lined up along that dimension."""
+    return [np.arange(n).reshape(-1, *(1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)]
 
 
 def _nll_rule(g: Any, x: Any, key: Any, spread: Any) -> Any:
     """-g times the weight of each target, at the target; as on torch a recorded gradient hangs on x, with derivative 0."""
-    return gated(place(-g * (wrap(spread) if isinstance(g, Tensor) else spread), key=key, shape=x.shape), x, np.True_)
+    if not isinstance(g, Tensor):
+        return place(-g * spread, key=key, shape=x.shape)
+    return gated(place(-g * wrap(spread), key=key, shape=x.shape), x, np.True_)
 
 
 nll_op = general("nll_loss", _nll_forward, _nll_rule, inputs=("x",), aux=("key", "spread"), saved_names=("self",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -161,6 +162,25 @@ def test_all_ignored():
     loss.backward()
     assert loss.isnan()
     assert x.grad.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+IGNORED = -100
+
+
+@pytest.mark.parametrize(("targets", "weight", "value", "slope"), [
+    ([IGNORED, 1], None, -2.0, [[0, 0], [0, -1]]),
+    ([IGNORED, 1], [math.nan, 0.5], -2.0, [[0, 0], [0, -1]]),
+    ([IGNORED, 0], [math.nan, 1.0], math.nan, [[0, 0], [math.nan, 0]]),
+    ([1, 1], [1.0, 0.0], math.nan, [[0, math.nan], [0, math.nan]]),  # the mean of nothing
+    ([0, 1], [-1.0, 1.0], math.inf, [[math.inf, 0], [0, -math.inf]]),  # divided by no weight at all
+])  # fmt: skip
+def test_what_is_ignored_counts_for_nothing(targets, weight, value, slope):
+    """An ignored row has loss and gradient 0 whatever stands in it or in the weights; the others are divided by their weight."""
+    x = torch.tensor([[-math.inf if targets[0] == IGNORED else 3.0, 0.0], [1.0, 2.0]], requires_grad=True)
+    loss = F.nll_loss(x, torch.tensor(targets), None if weight is None else torch.tensor(weight))
+    loss.backward()
+    np.testing.assert_array_equal(loss.item(), value)
+    np.testing.assert_array_equal(x.grad.numpy(), slope)
 
 
 @pytest.mark.parametrize(("kind", "message", "call"), [
