@@ -1,7 +1,8 @@
 """What holds for a thread rather than for a tensor: grad mode and the switches that make an operator take its long way.
 
-`plain` is one flag for the fast path to read: gradients are recorded and nothing else is going on (no saved-tensor
-hooks, no forward-mode level, no transform, no anomaly detection). Whoever changes a switch calls `refresh()`.
+`quiet` and `plain` are flags for the short paths to read. quiet: nothing but recording may be going on (no saved-tensor
+hooks, no forward-mode level, no transform, no anomaly detection). plain: nothing else is, and gradients are recorded.
+Whoever changes a switch calls `refresh()`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class State(threading.local):
     """One thread's switches. A new thread starts with the defaults, as torch documents for grad mode."""
 
     grad_enabled = True
+    quiet = True
     plain = True
     saved_tensor_hooks: tuple[tuple[Callable, Callable], ...] = ()
     saved_tensor_hooks_disabled: str | None = None
@@ -46,19 +48,20 @@ class State(threading.local):
         # IEEE arithmetic is silent in torch; guarding every operator instead costs more than most operators.
         np.seterr(all="ignore")
         if process.anomaly:
-            self.anomaly, self.anomaly_check_nan, self.plain = True, process.anomaly_check_nan, False
+            self.anomaly, self.anomaly_check_nan = True, process.anomaly_check_nan
+            self.refresh()
 
     def refresh(self) -> None:
-        """Recomputes `plain` after a switch was changed."""
-        self.plain = (
-            self.grad_enabled
-            and not self.saved_tensor_hooks
-            and not self.anomaly
-            and not self.inference
-            and not self.dispatch_modes
-            and not self.dual_levels
-            and not self.vmap_levels
+        """Recomputes `quiet` and `plain` after a switch was changed."""
+        self.quiet = not (
+            self.saved_tensor_hooks
+            or self.anomaly
+            or self.inference
+            or self.dispatch_modes
+            or self.dual_levels
+            or self.vmap_levels
         )
+        self.plain = self.quiet and self.grad_enabled
 
     @property
     def transforming(self) -> bool:

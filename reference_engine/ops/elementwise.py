@@ -7,6 +7,7 @@ tie evenly, hypot has slope 0 at the origin.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -347,7 +348,19 @@ def round(input: Tensor, *, decimals: int = 0, out: Any = None) -> Tensor:
     return _div(round_(input * 10.0**decimals), 10.0**decimals, out=out)
 
 
-for _name, _fn in {"add_": add, "sub_": sub, "div_": div, "pow_": pow, "round_": round, "square_": square}.items():
+def _scaling_in_place(plain: Callable) -> Callable:
+    """add_ or sub_ of `plain`, which does not scale its second argument."""
+
+    def call(self: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+        return plain(self, other if alpha == 1 else _scaled(self, other, alpha))
+
+    call.__name__ = call.__qualname__ = plain.__name__
+    return call
+
+
+for _name, _fn in {"add_": _add, "sub_": _sub}.items():
+    registry.publish(_name, _scaling_in_place(in_place(_fn, _name)), module=False)
+for _name, _fn in {"div_": div, "pow_": pow, "round_": round, "square_": square}.items():
     registry.publish(_name, in_place(_fn, _name), module=_name in ("round_", "square_"))
 
 for _name, _alias in {"subtract": sub, "multiply": mul, "divide": div, "true_divide": div, "negative": neg, "arcsin": asin,

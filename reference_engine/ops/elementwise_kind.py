@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
 from reference_engine.ops.elementwise_rules import F32, F64, compile_arrays, compile_rule, mentions
@@ -105,7 +106,10 @@ class Elementwise(Operator):
     refuses_complex: Callable | None = None  # likewise of complex types (unordered.py)
 
     def __call__(self, *inputs: Any, **params: Any) -> Any:
-        if not any(isinstance(x, Tensor) for x in inputs):
+        for x in inputs:
+            if isinstance(x, Tensor):
+                break
+        else:
             return self.ufunc(*inputs)
         if self.refuses_bool is not None:
             self.refuses_bool(inputs)
@@ -122,6 +126,25 @@ class Elementwise(Operator):
         except ValueError:
             raise _mismatch(*arrays) from None
         return self.finish(inputs, params, result)
+
+    def writes(self, target: Tensor, others: tuple) -> bool:
+        """Computes straight into the memory of `target`, the first input, where nothing is to be recorded and the result is
+        real and of target's form; says whether it did.
+        """
+        unseen = state.quiet and not state.grad_enabled and state.before_write is None
+        if not unseen or type(self.ufunc) is not np.ufunc or len(others) + 1 != len(self.inputs):
+            return False
+        array, common = target._array, self.common_dtype((target, *others))
+        if common is not array.dtype or (common is not F32 and common is not F64):
+            return False
+        arrays = [array, *[self.prepare(x, common) for x in others]]
+        if any(type(a) in kinds for a in arrays):
+            return False
+        try:
+            self.ufunc(*arrays, out=array)
+        except ValueError:  # the result would be larger
+            return False
+        return True
 
     def common_dtype(self, inputs: Sequence[Any]) -> np.dtype:
         """The type to compute in: torch's promotion, then floating where the operator needs it."""

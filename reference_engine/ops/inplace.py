@@ -31,9 +31,13 @@ CHANGED_OUTSIDE = (
 
 def in_place(function: Callable, name: str) -> Callable:
     """The in-place form of `function`, whose first argument is the tensor changed."""
+    operator = getattr(function, "operator", None)
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_inplace(self)
+        if operator is not None and not kwargs and operator.writes(self, args):
+            self._bump_version()
+            return self
         return overwrite(self, lambda alias: function(alias, *args, **kwargs))
 
     call.__name__ = call.__qualname__ = name

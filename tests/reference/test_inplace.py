@@ -211,3 +211,51 @@ def test_impossible_distributions_are_refused():
         engine.ones(2, dtype=engine.int64).normal_()
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         engine.ones(2, requires_grad=True).normal_()
+
+
+UNRECORDED = {
+    "a number": lambda e, x: x.mul_(2),
+    "scaled": lambda e, x: x.sub_(x.sin(), alpha=0.5),
+    "an integer": lambda e, x: x.add_(e.arange(3)),
+    "a condition": lambda e, x: x.mul_(x > 0),
+    "half as wide": lambda e, x: x.add_(x.float()),
+    "twice as wide": lambda e, x: x.float().add_(x),
+    "a row": lambda e, x: x.mul_(x[0].clone()),
+    "into a column": lambda e, x: x[:, 1].add_(x[0].clone()),
+    "one function": lambda e, x: x.neg_().exp_(),
+    "by name": lambda e, x: x.mul_(other=3),
+    "a larger one": lambda e, x: x.add_(e.ones(2, 3, 3)),
+    "one that does not fit": lambda e, x: x.add_(e.ones(2)),
+    "complex": lambda e, x: x.mul_(2j),
+    "integers by a fraction": lambda e, x: x.long().mul_(0.5),
+    "a conjugate": lambda e, x: (x + 1j).conj().mul_(1j).real,
+    "nothing": lambda e, x: x.mul_(),
+}
+
+
+@pytest.mark.parametrize("change", UNRECORDED.values(), ids=UNRECORDED)
+def test_what_is_not_recorded_is_written_where_it_stands(change):
+    """Without recording, too: values, versions and errors are torch's, and the memory stays."""
+
+    def end(e):
+        x = e.tensor([[0.5, 1.0, -2.0], [3.0, 0.25, 1.5], [-1.0, 2.0, 4.0]], dtype=e.float64)
+        where = x.data_ptr()
+        with e.no_grad():
+            try:
+                result = change(e, x).tolist()
+            except (RuntimeError, TypeError) as error:
+                result = type(error), str(error)[:40] if isinstance(error, RuntimeError) else ""
+        assert x.data_ptr() == where
+        return result, x.tolist(), x._version
+
+    assert end(engine) == end(torch)
+
+
+def test_what_overlaps_is_read_before_it_is_written():
+    """Operands that share memory with what is changed count with the values from before."""
+    x = engine.arange(9.0).reshape(3, 3)
+    with engine.no_grad():
+        turned = x.clone()
+        assert turned.add_(turned.t()).tolist() == (x + x.t()).tolist()
+        shifted = x.clone()
+        assert shifted[1:].sub_(shifted[:-1]).tolist() == (x[1:] - x[:-1]).tolist()

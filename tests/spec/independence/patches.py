@@ -56,11 +56,12 @@ def followed() -> Iterator[list[Follower]]:
 
 def _long_way(patch: Patch) -> None:
     def refresh(self: State) -> None:
-        self.plain = False
+        self.plain = self.quiet = False
 
     patch.set(State, "refresh", refresh)
     patch.set(State, "plain", False)
-    state.plain = False
+    patch.set(State, "quiet", False)
+    state.plain = state.quiet = False
 
 
 def _operators(patch: Patch, current: list[Follower]) -> None:
