@@ -8,6 +8,7 @@ dtype, integers int64.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from reference_engine.layouts import is_dense
 from reference_engine.state import process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 BOOL, INTEGER, FLOATING, COMPLEX = range(4)
 
@@ -148,6 +149,8 @@ def set_default_dtype(d: dtype) -> None:
 
 def of_number(value: Any) -> dtype:
     """The dtype a Python number takes when it becomes a tensor by itself."""
+    if isinstance(value, float):
+        return get_default_dtype()
     if isinstance(value, (bool, np.bool_)):
         return bool_
     if isinstance(value, (int, np.integer)):
@@ -190,10 +193,15 @@ def _promote_narrow(a: dtype, b: dtype) -> dtype:
     return float32 if other is float16 else other
 
 
-def result_type(operands: list[tuple[dtype, int]]) -> dtype:
+def result_type(operands: Iterable[tuple[dtype, int]]) -> dtype:
     """The common type of `operands`, each given as (dtype, rank): rank 2 a tensor with dimensions, 1 a 0-d tensor,
     0 a Python number.
     """
+    return _result_type(tuple(operands))
+
+
+@cache
+def _result_type(operands: tuple[tuple[dtype, int], ...]) -> dtype:
     by_rank: list[dtype | None] = [None, None, None]
     for d, rank in operands:
         seen = by_rank[rank]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -183,7 +184,7 @@ def _takes_any(root: Any) -> bool:
 def _implicit(root: Any, shape: tuple, dtype: np.dtype) -> Tensor:
     if isinstance(root, Tensor) and not root.requires_grad:
         return wrap(np.ones(shape, dtype))  # _root_edges refuses it, with its own message
-    if int(np.prod(shape)) != 1:
+    if prod(shape) != 1:
         raise RuntimeError("grad can be implicitly created only for scalar outputs")
     if dtype.kind not in "f":
         raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {of_numpy(dtype)}")

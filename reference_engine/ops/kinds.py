@@ -206,18 +206,15 @@ class Operator:
 
     def link(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
-        normal = True
-        if self.view:
-            normal = not inputs[0].is_inference()
-            if normal:
-                link_views(inputs[0], outs)
-        if not normal or (state.inference and not self.view):
+        if self.view and not inputs[0].is_inference():
+            link_views(inputs[0], outs)
+        elif self.view or state.inference:
             for out in outs:
                 mark_inference(out)
-        if not state.grad_enabled or state.inference or _bypasses(inputs):
+        if not state.grad_enabled or state.inference:
             return
         edges = self.edges(inputs)
-        if not any(edges):
+        if not any(edges) or _bypasses(inputs):
             return
         differentiable = [out._array.dtype in NUMPY_FLOATS and i not in self.nondifferentiable
                           for i, out in enumerate(outs)]  # fmt: skip
@@ -237,10 +234,11 @@ class Operator:
 
     def edges(self, inputs: tuple) -> tuple[Edge | None, ...]:
         """An edge per tensor input, None where it is not tracked or no rule exists for it."""
-        return tuple(
-            edge_of(x) if isinstance(x, Tensor) and (self.variadic or self.joint or self.rules[i] is not None) else None
-            for i, x in enumerate(inputs)
-        )
+        if self.variadic or self.joint is not None:
+            return tuple([edge_of(x) if isinstance(x, Tensor) else None for x in inputs])
+        rules = self.rules
+        return tuple([edge_of(x) if isinstance(x, Tensor) and rules[i] is not None else None
+                      for i, x in enumerate(inputs)])  # fmt: skip
 
     def make_node(self, edges: tuple, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> OpNode:
         """A node with everything but its saved tensors."""
@@ -285,14 +283,15 @@ class Operator:
     def pull(self, node: OpNode, grads: tuple, needed: tuple[bool, ...], read: Callable) -> tuple:
         """Gradients of the inputs from gradients of the outputs, in the reading that `read` stands for."""
         count = len(node.edges)
-        if all(g is None for g in grads):
+        arrived = [g for g in grads if g is not None]
+        if not arrived:
             return (None,) * count
         if node.saved is FREED:
             raise RuntimeError(FREED_MESSAGE)
         for entry in node.beside:
             read_array(entry, node)
         values = Values(node, read, needed)
-        if not self.holomorphic or not any(is_complex(g) for g in grads):
+        if not self.holomorphic or not any(map(is_complex, arrived)):
             return self.apply_rules(grads, values, needed, count)
         conjugated = tuple(None if g is None else conj(g) for g in grads)
         return tuple(None if r is None else conj(r) for r in self.apply_rules(conjugated, values, needed, count))
@@ -309,10 +308,8 @@ class Operator:
                 rule = self.rules[0]
                 results.append(rule(grads, values) if needed[index] and rule is not None else None)
             return tuple(results)
-        return tuple(
-            rule(grads, values) if want and rule is not None else None
-            for rule, want in zip(self.rules, needed, strict=True)
-        )
+        return tuple([rule(grads, values) if want and rule is not None else None
+                      for rule, want in zip(self.rules, needed, strict=True)])  # fmt: skip
 
 
 def innermost(inputs: Sequence[Any]) -> Any:
@@ -338,8 +335,10 @@ def run_constant(call: Callable, inputs: tuple, params: dict[str, Any], level: A
 
 def _bypasses(inputs: tuple) -> bool:
     """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
-    # Without a call to each input: every recorded operator asks.
-    return all(isinstance(x, Tensor) and (x if x._base is None else x._base)._inference for x in inputs)
+    for x in inputs:  # noqa: SIM110 - every recorded operator asks, and a generator takes four times as long
+        if not isinstance(x, Tensor) or not (x if x._base is None else x._base)._inference:
+            return False
+    return True
 
 
 def _held(result: Any) -> Any:

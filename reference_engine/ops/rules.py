@@ -36,14 +36,14 @@ class Values(dict):
     def __missing__(self, name: str) -> Any:
         node = self.node
         op = node.op
-        if name == "needs":
-            value: Any = self.needed
+        if name in op.position:
+            value: Any = self.read(node, op.position[name])
+        elif name == "needs":
+            value = self.needed
         elif name == "shapes":
             value = node.shapes
         elif name == "inputs" and op.variadic:
             value = tuple(self.read(node, i) for i in range(len(node.edges)))
-        elif name in op.position:
-            value = self.read(node, op.position[name])
         elif name.endswith("_shape") and name[:-6] in op.position:
             value = node.shapes[op.position[name[:-6]]]
         elif name in op.outputs:

@@ -92,7 +92,7 @@ def _expanded(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _permutation_inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.argsort(dims))
+    return tuple(sorted(range(len(dims)), key=dims.__getitem__))
 
 
 # fmt: off

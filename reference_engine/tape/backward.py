@@ -154,8 +154,10 @@ class Pass:
 
     def run_node(self, node: Node) -> None:
         """One step: hooks before, the node's rule, hooks after, and its results onto their edges."""
-        grads = self.waiting.pop(node)
-        grads = self.before(node, (grads,) if node.outputs == 1 else tuple(grads))
+        waiting = self.waiting.pop(node)
+        grads = (waiting,) if node.outputs == 1 else tuple(waiting)
+        if node._hooks is not None or node in self.captured_nodes:
+            grads = self.before(node, grads)
         if self.needed is None:
             needed = tuple([edge is not None for edge in node.edges])
         elif node in self.needed:

@@ -14,10 +14,9 @@ def fit(gradient: Any, shape: tuple[int, ...], dtype: Any, source: tuple[Node, E
     """Brings a gradient to the shape and dtype of what it is for; `source` is the node that gave it and the edge it takes.
     Works on arrays and on tensors alike.
     """
-    from reference_engine.ops.shapes import sum_to_shape
-    from reference_engine.ops.types import cast
-
     if gradient.shape != shape:
+        from reference_engine.ops.shapes import sum_to_shape
+
         if not _broadcasts_to(shape, gradient.shape):
             node, edge = source
             index = node.edges.index(edge)
@@ -28,6 +27,8 @@ def fit(gradient: Any, shape: tuple[int, ...], dtype: Any, source: tuple[Node, E
     if dtype is None:  # a leaf that takes any
         return gradient
     if present != dtype or present.metadata is not None or dtype.metadata is not None:
+        from reference_engine.ops.types import cast
+
         gradient = cast(gradient, dtype=dtype)
     return gradient
 
