@@ -189,11 +189,13 @@ def _broadcast(dims: Any, form: TreeSpec) -> list | None:
     _, node = tree_flatten(dims)
     if node.type is None:
         return [dims] * form.num_leaves
-    children = list(dims.values() if isinstance(dims, dict) else dims)
-    if form.type is None and len(children) == 1 and isinstance(dims, tuple):
-        return _broadcast(children[0], form)
-    if node.type is not form.type or node.context != form.context or len(children) != len(form.children):
+    if form.type is None and isinstance(dims, tuple) and len(dims) == 1:
+        return _broadcast(dims[0], form)
+    if node.type is not form.type or len(node.children) != len(form.children):
         return None
+    if isinstance(dims, dict) and dims.keys() != set(form.context):
+        return None
+    children = [dims[key] for key in form.context] if isinstance(dims, dict) else list(dims)
     parts = [_broadcast(child, part) for child, part in zip(children, form.children, strict=True)]
     return None if any(part is None for part in parts) else [d for part in parts for d in part]  # type: ignore[union-attr]
 
