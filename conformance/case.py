@@ -90,3 +90,8 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     def name(self) -> str:
         """The case's full name, unique in the specification."""
         return f"{self.chapter}/{self.id}"
+
+    @property
+    def check(self) -> str:
+        """Of a case that a table of operators gives, `operator[sample,check]`, the check; else empty."""
+        return self.id.rstrip("]").rpartition(",")[2] if self.entries else ""

@@ -113,6 +113,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     random: the case drew from the engine's own generator, so values of the state are not comparable.
     seconds: time inside the program itself.
     printed: what the engine wrote to standard output meanwhile, cut to a readable length.
+    rules: (node, its derivative rules as text) of what made the result of a table's operator, where the engine tells.
     """
 
     case: str
@@ -123,3 +124,4 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     random: bool = False
     seconds: float = 0.0
     printed: str = ""
+    rules: list[tuple[str, list[str]]] = msgspec.field(default_factory=list)

@@ -62,7 +62,10 @@ class Run(msgspec.Struct, tag_field="kind", tag="run"):
 
 
 class CaseInfo(msgspec.Struct, tag_field="kind", tag="case", omit_defaults=True):
-    """A case as a report shows it. `expected` lists what the program asserts: line and source text."""
+    """A case as a report shows it.
+
+    check: of a case that a table of operators gives, whose name is `chapter/operator[sample,check]`.
+    """
 
     case: str
     chapter: str
@@ -77,6 +80,7 @@ class CaseInfo(msgspec.Struct, tag_field="kind", tag="case", omit_defaults=True)
     torch_departs: str | None = None
     pending: str | None = None
     note: str | None = None
+    check: str = ""
 
 
 EQUAL = "=="
@@ -132,6 +136,7 @@ class Result(msgspec.Struct, tag_field="kind", tag="result", omit_defaults=True)
     oracle: the engine whose final state was compared with, None where there was none.
     state, digest: the final state by variable; of a pass, which has the oracle's within the tolerance, a digest of its
         bits only, by which two runs are compared.
+    rules: (node, its derivative rules as text) of what made the result of a table's operator, where the engine tells.
     waived: the verdict that a waiver covers, where the verdict is "waived".
     """
 
@@ -150,6 +155,7 @@ class Result(msgspec.Struct, tag_field="kind", tag="result", omit_defaults=True)
     reason: str | None = None
     state: dict[str, Any] = msgspec.field(default_factory=dict)
     digest: str | None = None
+    rules: list[tuple[str, list[str]]] = msgspec.field(default_factory=list)
     waived: Verdict | None = None
 
 

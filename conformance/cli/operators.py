@@ -16,7 +16,7 @@ from conformance import engines, spec
 from conformance.case import Case
 from conformance.cli import printing
 from conformance.engines import Engine
-from conformance.language.execution import given_data
+from conformance.language.execution import EXPLAINED, given_data
 from conformance.running.judge import REFERENCE
 
 HEADER = "<!-- Written by `autograd-conformance operators --markdown docs/operators`; do not edit. -->"
@@ -33,11 +33,11 @@ class Shown:
     entries: tuple[str, ...] = ()
     samples: dict[str, list[Case]] = field(default_factory=dict)
 
-    def add(self, case: Case, sample: str, check: str) -> None:
+    def add(self, case: Case, sample: str) -> None:
         """Takes a case in."""
         self.samples.setdefault(sample, []).append(case)
         self.source, self.entries = case.source, case.entries
-        if check == "value" and not (self.claim and case.kink):
+        if case.check == "value" and not (self.claim and case.kink):
             self.claim = self.claim or case.claim
 
 
@@ -69,9 +69,9 @@ def tables(cases: Iterable[Case]) -> list[Shown]:
         if not case.entries:
             continue
         name, _, rest = case.id.partition("[")
-        sample, _, check = rest.rstrip("]").rpartition(",")
+        sample = rest.rpartition(",")[0]
         family = case.chapter.removeprefix("ops.")
-        found.setdefault((family, name), Shown(family, name)).add(case, sample, check)
+        found.setdefault((family, name), Shown(family, name)).add(case, sample)
     return list(found.values())
 
 
@@ -114,13 +114,13 @@ def description(entry: Shown, reference: Engine) -> Iterator[str]:
     smooth: list[tuple[str, list[Case], list[str]]] = []
     special: list[tuple[str, list[Case], list[str]]] = []
     for name, cases in entry.samples.items():
-        checks = [case.id.rstrip("]").rpartition(",")[2] for case in cases]
+        checks = [case.check for case in cases]
         (smooth if "vjp" in checks or "gradient" not in checks else special).append((name, cases, checks))
     if smooth:
         yield "samples: " + ", ".join(name for name, _, _ in smooth)
         yield "checks: " + ", ".join(dict.fromkeys(check for _, _, checks in smooth for check in checks))
     for name, cases, _ in special:
-        written = next((case for case in cases if ",gradient]" in case.id), cases[0])
+        written = next((case for case in cases if case.check == "gradient"), cases[0])
         yield f"at a kink or pole, {name}: {' '.join(written.claim.split())}"
     for reason in dict.fromkeys(c.torch_departs for cases in entry.samples.values() for c in cases if c.torch_departs):
         yield f"torch departs: {' '.join(reason.split())}"
@@ -130,7 +130,7 @@ def _rules(entry: Shown, reference: Engine) -> list[tuple[str, list[str]]]:
     """The rules behind the operator's first sample that is differentiated."""
     for cases in entry.samples.values():
         for case in cases:
-            if case.id.endswith((",vjp]", ",complex]")) and case.device is None:
+            if case.check in EXPLAINED and case.device is None:
                 return reference.explain(_result(case, reference))
     return []
 

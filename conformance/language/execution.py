@@ -27,6 +27,7 @@ from .words import constant_words
 
 MESSAGE_LIMIT = 2000  # characters of an exception's message, and of what an engine printed
 TRACEBACK_LIMIT = 6000
+EXPLAINED = ("vjp", "complex")  # checks of tables whose `result` has the operator's graph behind it
 
 
 def execute(case: Case, engine: Engine, *, alone: bool = False) -> Outcome:
@@ -74,6 +75,8 @@ def _run(case: Case, engine: Engine, defaults: Modes, outcome: Outcome, warnings
         if case.given:
             variables.update(given_data(case, engine))
         _call(case, recorder, variables, outcome)
+        if case.check in EXPLAINED:
+            outcome.rules = engine.explain(variables.get("result"))
         outcome.random = engine.restore(defaults)
         if defaults.generator is None:  # not shown by the engine: the text has to tell
             outcome.random = not DRAWING.isdisjoint(case.requires)

@@ -38,7 +38,7 @@ def judge(case: Case, end: Outcome | Died, oracle: Outcome | None, engine: Engin
         return result
     result.seconds = shown.seconds(end.seconds)
     result.observed = [shown.observed(o) for o in end.observations]
-    result.missing = sorted(end.missing)
+    result.missing, result.rules = sorted(end.missing), end.rules
     result.differences = [_broken(case, o) for o in end.observations if not o.agrees]
     kept = not result.differences and end.error is None
     if end.error is not None:

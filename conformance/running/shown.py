@@ -147,4 +147,5 @@ def case_info(case: Case) -> CaseInfo:
         torch_departs=case.torch_departs,
         pending=case.pending,
         note=case.note,
+        check=case.check,
     )

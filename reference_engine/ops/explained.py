@@ -17,6 +17,7 @@ from reference_engine.tape.node import edge_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import CodeType
 
     from reference_engine.ops.kinds import Operator
     from reference_engine.tensor import Tensor
@@ -59,9 +60,15 @@ def _names(partial: str) -> set[str]:
 
 def _text(fn: Callable) -> str:
     """A rule as text: a lambda's expression, or what the docstring of a function says first."""
-    if fn.__name__ != "<lambda>":
-        return (inspect.getdoc(fn) or _returned(fn)).split("\n\n")[0].replace("\n", " ")
-    code = fn.__code__
+    said = inspect.getdoc(fn) if fn.__name__ != "<lambda>" else None
+    return said.split("\n\n")[0].replace("\n", " ") if said else _written(fn.__code__)
+
+
+@cache
+def _written(code: CodeType) -> str:
+    """A rule as its source has it: a lambda's expression, or what a function returns."""
+    if code.co_name != "<lambda>":
+        return _returned(code)
     inside = [p for p in code.co_positions() if p[0] is not None and p[2] is not None and p[3] != p[2]]
     line, column = min((p[0], p[2]) for p in inside)
     for source, node in _lambdas(code.co_filename):
@@ -72,9 +79,9 @@ def _text(fn: Callable) -> str:
     return "a rule"
 
 
-def _returned(fn: Callable) -> str:
+def _returned(code: CodeType) -> str:
     """What a function without a docstring returns."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(fn)))
+    body = ast.parse(textwrap.dedent(inspect.getsource(code)))
     values = [
         ast.unparse(node.value) for node in ast.walk(body) if isinstance(node, ast.Return) and node.value is not None
     ]

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from conformance import engines, spec
 from conformance.cli import cli
 from conformance.cli.operators import pages, tables
+from conformance.results import read
 
 DOCS = Path(__file__).parents[2] / "docs" / "operators"
 
@@ -37,6 +38,27 @@ def test_an_operator_is_described(operator: str, texts: list[str]) -> None:
     output = shown(operator)
     for text in texts:
         assert text in output
+
+
+def test_results_hold_the_rules(place_results: Path) -> None:
+    """A run's records tell the reference's rules where an operator was differentiated; other engines tell none."""
+    found = {(case, engine): result.rules for (case, engine, _), result in read(place_results).results.items()}
+    assert found["ops.matmul/mm[plain,vjp]", "reference"] == [
+        ("MmBackward0", ["gradient of a = product(g, mT(b))", "gradient of b = product(mT(a), g)"])
+    ]
+    told = {case.rpartition(",")[2] for (case, _), rules in found.items() if rules}
+    assert told == {"vjp]", "complex]"}
+    assert {case.check for case in read(place_results).cases.values()} >= {"value", "vjp", "jvp", "double"}
+
+
+@pytest.fixture
+def place_results(tmp_path: Path) -> Path:
+    file = tmp_path / "r.jsonl"
+    assert (
+        CliRunner().invoke(cli, ["run", "ops.matmul/mm", "--engine", "reference", "--results", str(file)]).exit_code
+        == 0
+    )
+    return file
 
 
 def test_pages_are_written(tmp_path: Path) -> None:
