@@ -1,20 +1,23 @@
-"""The cases of a chapter as the HTML page shows them: a line each, and a body with everything known about it."""
+"""The cases as the page's script reads them: an index, unpacked at once, and their details, a pack for each chapter.
+
+A pack is JSON, deflated, in base64: the browser inflates it (DecompressionStream) when something of it is first wanted.
+Every text in it has gone through `clean`; the script makes text nodes of them, never markup.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import zlib
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from jinja2 import Template
 from markupsafe import Markup
 
-from conformance.records import VERDICTS, Difference, ErrorInfo, Result
-from reports.explain import DEPARTURES, FINDINGS, SYMBOLS, apart, finding, reproduce
-from reports.matrix import Column, Row
-from reports.observations import seen
-from reports.program import highlighted
+from conformance.records import VERDICTS, CaseInfo, Difference, ErrorInfo, Result
+from reports.explain import DEPARTURES, FINDINGS, SYMBOLS, apart, finding, options
+from reports.matrix import Column, Matrix, Row
+from reports.observations import Cell, Seen, seen
 from reports.text import clean, clean_ends, one_line
 from reports.values import show
 
@@ -22,97 +25,139 @@ OBSERVATIONS = 200
 """Observations of one case that are shown."""
 DIFFERENCES = 50
 """Differences of one case and engine that are shown."""
+NAMES = 50
+"""Names of one case and engine that are listed as missing."""
+LINES = 400
+"""Lines of a program that are shown."""
 LETTERS = dict(zip((*VERDICTS, "not run"), "pfectubnwd-", strict=True))
-"""One letter per verdict: a case's verdicts are a word with a letter per engine, which the page's filter reads."""
+"""One letter per verdict: a case's verdicts are a word with a letter per engine."""
+_SHOWN = 10_000  # characters of any one text
+
+Rules = list[tuple[str, list[str]]]
 
 
-class _Pill(NamedTuple):
-    slug: str
-    symbol: str
-    label: str
-    note: str
+class Pack(NamedTuple):
+    """The details of one chapter's cases."""
 
-
-class _Line(NamedTuple):
-    """A case as the list shows it. Its body stands in the page, or is number `packed` of its chapter's pack."""
-
-    name: str
-    id: str
-    claim: str
-    letters: str
-    pills: list[_Pill]
-    body: Markup | None
-    packed: int
-
-
-class Section(NamedTuple):
     chapter: str
-    rows: list[_Line]
-    packed: Markup
+    text: Markup
 
 
-def section(chapter: str, rows: list[Row], columns: list[Column], written: set[str], template: Template) -> Section:
-    """A chapter: bodies of cases named in `written` stand in the page, the others are packed."""
-    lines: list[_Line] = []
-    pack: list[Markup] = []
+def packs(matrix: Matrix) -> Iterator[Pack]:
+    """A pack for each chapter, in the order of `index`: a list with an entry for each case."""
+    for chapter, rows in matrix.chapters().items():
+        yield Pack(chapter, packed([_details(row, matrix.columns) for row in rows]))
+
+
+def index(matrix: Matrix, opened: list[str]) -> Markup:
+    """What the list of cases needs, packed. `opened` names the cases that stand open at first."""
+    letters = {letter: [slug(verdict), SYMBOLS[verdict], verdict] for verdict, letter in LETTERS.items()}
+    chapters = [_chapter(name, rows) for name, rows in matrix.chapters().items()]
+    engines = [column.label for column in matrix.columns]
+    return packed({"engines": engines, "letters": letters, "opened": opened, "chapters": chapters})
+
+
+def packed(value: Any) -> Markup:
+    """JSON, deflated, in base64."""
+    text = json.dumps(value, separators=(",", ":"))
+    return Markup(base64.b64encode(zlib.compress(text.encode(), 6)).decode())
+
+
+def slug(verdict: str) -> str:
+    """The verdict as a class of the style sheet."""
+    return verdict.replace(" ", "-")
+
+
+def _chapter(name: str, rows: list[Row]) -> dict[str, Any]:
+    """The cases' ids, claims and verdicts, one letter for each engine; of a table also its operators' rules."""
+    engines = range(len(rows[0].results))
+    found = [[_note(result) for result in row.results] for row in rows]
+    operators: dict[str, Rules] = {}
     for row in rows:
-        body = Markup(_body(row, columns, template))
-        in_page = row.info.case in written
-        lines.append(_line(row, columns, body if in_page else None, len(pack)))
-        if not in_page:
-            pack.append(body)
-    return Section(chapter, lines, _deflated(pack) if pack else Markup())
+        if row.info.check:
+            rules = operators.setdefault(_id(row.info).partition("[")[0], [])
+            rules += [rule for rule in _rules(row) if rule not in rules]
+    return {
+        "name": _text(name),
+        "ids": [_text(_id(row.info)) for row in rows],
+        "claims": [_text(row.info.claim) for row in rows],
+        "verdicts": "".join(LETTERS[row.verdict(engine)] for row in rows for engine in engines),
+        "findings": {n: notes for n, notes in enumerate(found) if any(notes)},
+        "checks": [one_line(row.info.check) for row in rows] if operators else [],
+        "rules": {_text(operator): [[_text(n), list(map(_text, r))] for n, r in rules]
+                  for operator, rules in operators.items()},
+    }  # fmt: skip
 
 
-def _line(row: Row, columns: list[Column], body: Markup | None, packed: int) -> _Line:
-    letters, pills = [], []
-    for n, column in enumerate(columns):
-        verdict = row.verdict(n)
-        result = row.results[n]
-        letters.append(LETTERS[verdict])
-        note = "" if verdict == "pass" else verdict
-        if result and result.finding and verdict != "pass":
-            note += f", {result.finding}"
-        pills.append(_Pill(slug(verdict), SYMBOLS[verdict], column.label, note))
+def _id(info: CaseInfo) -> str:
+    return info.case.removeprefix(f"{info.chapter}/")
+
+
+def _text(text: str) -> str:
+    return clean(text, _SHOWN)
+
+
+def _note(result: Result | None) -> str:
+    return one_line(result.finding) if result and result.finding and result.verdict != "pass" else ""
+
+
+def _rules(row: Row) -> Rules:
+    """The rules that the first engine which tells any gave for this sample."""
+    return next((list(result.rules) for result in row.results if result and result.rules), [])
+
+
+def _details(row: Row, columns: list[Column]) -> dict[str, Any]:
+    """Everything known about a case that the index does not say; what is empty is left out."""
     info = row.info
-    identity = info.case.removeprefix(f"{info.chapter}/")
-    return _Line(info.case, identity, info.claim, "".join(letters), pills, body, packed)
-
-
-def _deflated(bodies: list[Markup]) -> Markup:
-    """The bodies as base64 of a deflated JSON array."""
-    return Markup(base64.b64encode(zlib.compress(json.dumps(bodies).encode(), 6)).decode())
-
-
-class _ProgramLine(NamedTuple):
-    html: Markup
-    failing: str
-
-
-def _body(row: Row, columns: list[Column], template: Template) -> str:
     observations = seen(row)
-    parts = [part for column, r in zip(columns, row.results, strict=True) if r and (part := _part(column, r))]
-    return template.render(
-        info=row.info,
-        lines=_program(row, columns),
-        seen=observations[:OBSERVATIONS],
-        unseen=max(0, len(observations) - OBSERVATIONS),
-        columns=columns,
-        parts=parts,
-        command=reproduce(row, columns),
-    )
+    lines = clean(info.program, 40_000).rstrip("\n").split("\n")
+    notes = [f"torch departs: {info.torch_departs}" if info.torch_departs else "",
+             f"Pending on the reference: {info.pending}" if info.pending else "", info.note]  # fmt: skip
+    details = {
+        "program": "\n".join(lines[:LINES]),
+        "lines": max(0, len(lines) - LINES),
+        "source": _text(info.source),
+        "place": _text(f"{info.file}:{info.line}" if info.line else info.file),
+        "covers": list(map(_text, info.covers)),
+        "notes": [_text(note) for note in notes if note],
+        "seen": [_seen(observation) for observation in observations[:OBSERVATIONS]],
+        "unseen": max(0, len(observations) - OBSERVATIONS),
+        "engines": [part for column, r in zip(columns, row.results, strict=True) if r and (part := _part(column, r))],
+        "failing": _failing(row, columns),
+        "options": options(row, columns),
+    }
+    return {name: value for name, value in details.items() if value}
 
 
-def _program(row: Row, columns: list[Column]) -> list[_ProgramLine]:
-    """The program's lines, with the names of the engines that fail there."""
+def _seen(observation: Seen) -> list[Any]:
+    """[line, what, cells, expected, kind, iteration] without what is empty at the end.
+
+    cells: the text, where every engine shows the same and agrees; else one for each engine.
+    """
+    texts = {cell.text for cell in observation.cells if cell and cell.agrees and not cell.expected}
+    same = len(texts) == 1 and all(cell and cell.agrees and not cell.expected for cell in observation.cells)
+    cells = texts.pop() if same else [_cell(cell) for cell in observation.cells]
+    kind = "" if observation.kind in ("==", "truth") else one_line(observation.kind)
+    found = [observation.line, observation.what, cells, observation.expected, kind, observation.iteration]
+    while found and not found[-1]:
+        found.pop()
+    return found
+
+
+def _cell(cell: Cell | None) -> Any:
+    """A text that agrees; [text, agrees, its own expectation]; None where the engine was never there."""
+    if cell is None or (cell.agrees and not cell.expected):
+        return cell and cell.text
+    return [cell.text, cell.agrees, cell.expected]
+
+
+def _failing(row: Row, columns: list[Column]) -> dict[int, str]:
+    """The program's lines where an engine fails, with the engines' names."""
     failing: dict[int, dict[str, None]] = {}
     for column, result in zip(columns, row.results, strict=True):
         for line in _failing_lines(result) if result else ():
             failing.setdefault(line, {})[column.label] = None
-    return [
-        _ProgramLine(html, f"fails on {', '.join(failing[n])}" if n in failing else "")
-        for n, html in enumerate(highlighted(row.info.program), 1)
-    ]
+    return {line: f"fails on {', '.join(engines)}" for line, engines in failing.items()}
 
 
 def _failing_lines(result: Result) -> set[int]:
@@ -124,55 +169,35 @@ def _failing_lines(result: Result) -> set[int]:
     return lines - {0}
 
 
-class _Gap(NamedTuple):
-    where: str
-    line: int
-    expected: str
-    observed: str
-    against: str
-    apart: Markup
-    finding: str
+def _part(column: Column, result: Result) -> dict[str, Any]:
+    """What there is to say of one engine besides its observations; empty where it just passes."""
+    if result.verdict == "pass" and not (result.differences or result.reason or result.departs):
+        return {}
+    departs = f"torch departs from its documentation here ({DEPARTURES[result.departs]})" if result.departs else ""
+    part = {
+        "engine": column.label,
+        "letter": LETTERS[result.verdict],
+        "finding": one_line(finding(result)),
+        "waived": result.waived,
+        "notes": [_text(note) for note in (departs, result.reason) if note],
+        "missing": [one_line(name) for name in result.missing[:NAMES]],
+        "unlisted": max(0, len(result.missing) - NAMES),
+        "differences": [_gap(d) for d in result.differences[:DIFFERENCES]],
+        "more": max(0, len(result.differences) - DIFFERENCES),
+        "error": _error(result.error) if result.error else None,
+    }
+    return {name: value for name, value in part.items() if value}
 
 
-class _Part(NamedTuple):
-    """What there is to say of one engine besides its observations."""
-
-    label: str
-    result: Result
-    finding: str
-    departs: str
-    differences: list[_Gap]
-    more: int
-    error: ErrorInfo | None
+def _error(error: ErrorInfo) -> list[str]:
+    """The exception in a line, and its traceback."""
+    where = f"line {error.line}: " if error.line else ""
+    return [f"{where}{clean(error.type, 200)}: {clean(error.message)}", clean_ends(error.traceback, 8_000)]
 
 
-def _part(column: Column, result: Result) -> _Part | None:
-    if not (result.differences or result.error or result.missing or result.reason or result.departs):
-        return None if result.verdict == "pass" else _Part(column.label, result, finding(result), "", [], 0, None)
-    error = result.error
-    if error:
-        error = ErrorInfo(clean(error.type, 200), clean(error.message), error.line, clean_ends(error.traceback, 8_000))
-    return _Part(
-        column.label,
-        result,
-        finding(result),
-        f"torch departs from its documentation here ({DEPARTURES[result.departs]})" if result.departs else "",
-        [_gap(d) for d in result.differences[:DIFFERENCES]],
-        max(0, len(result.differences) - DIFFERENCES),
-        error,
-    )
-
-
-def _gap(d: Difference) -> _Gap:
-    sizes = [f"{name} {size}" for name, size in apart(d)]
-    if d.index:
-        sizes.append(f"at {d.index}")
-    named = FINDINGS.get(d.finding, d.finding) if d.finding else ""
-    return _Gap(
-        one_line(d.where), d.line, show(d.expected), show(d.observed), d.against, Markup("<br>").join(sizes), named
-    )
-
-
-def slug(verdict: str) -> str:
-    """The verdict as a class of the style sheet."""
-    return verdict.replace(" ", "-")
+def _gap(d: Difference) -> list[Any]:
+    """[where, line, expected, as whom, observed, how far apart, finding]"""
+    sizes = [f"{name} {size}" for name, size in apart(d)] + ([f"at {d.index}"] if d.index else [])
+    named = one_line(FINDINGS.get(d.finding, d.finding)) if d.finding else ""
+    against = "" if d.against == "specification" else one_line(d.against)
+    return [one_line(d.where), d.line, show(d.expected), against, show(d.observed), sizes, named]

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 
 from conformance.records import FAILING, Difference, Result
 from reports.matrix import Column, Matrix, Row, short
-from reports.text import one_line, plural
+from reports.text import clean, clean_ends, one_line, plural
 from reports.values import distance, show
+
+_DIFFERENCES = 20  # in a result's details as text
 
 SYMBOLS = {
     "pass": "✓", "fail": "✗", "error": "!", "crash": "‡", "timeout": "∞", "unsupported": "–",
@@ -103,16 +105,38 @@ def finding(result: Result) -> str:
 
 def rerun(case: str, engines: Iterable[str], devices: Iterable[str]) -> str:
     """The command that runs a case: on these engines, on the first of the devices that is not the CPU."""
-    words = ["autograd-conformance", "run", case]
-    words += [word for engine in dict.fromkeys(engines) for word in ("--engine", engine)]
+    return one_line(" ".join(["autograd-conformance run", shlex.quote(case), *_named(engines, devices)]), 1_000)
+
+
+def _named(engines: Iterable[str], devices: Iterable[str]) -> list[str]:
+    words = [word for engine in dict.fromkeys(engines) for word in ("--engine", engine)]
     words += [word for device in devices if device != "cpu" for word in ("--device", device)][:2]
-    return one_line(" ".join(map(shlex.quote, words)), 1_000)
+    return list(map(shlex.quote, words))
 
 
-def reproduce(row: Row, columns: Iterable[Column], results: Iterable[Result | None] | None = None) -> str:
-    """The command that runs this case again, on the engines that fail it, or on all of them where none does."""
-    pairs = zip(columns, row.results if results is None else results, strict=True)
-    shown = [(column, result) for column, result in pairs if result]
-    failing = [(column, result) for column, result in shown if result.verdict in FAILING]
-    chosen = [column for column, _ in failing or shown]
-    return rerun(row.info.case, (column.engine for column in chosen), (column.device for column in chosen))
+def options(row: Row, columns: Iterable[Column]) -> str:
+    """What follows the case in the command of `reproduce`."""
+    chosen = _chosen(columns, row.results)
+    return one_line(" ".join(_named((c.engine for c in chosen), (c.device for c in chosen))), 1_000)
+
+
+def _chosen(columns: Iterable[Column], results: Iterable[Result | None]) -> list[Column]:
+    """The engines that fail, or all that have a result where none does."""
+    shown = [(column, result) for column, result in zip(columns, results, strict=True) if result]
+    failing = [column for column, result in shown if result.verdict in FAILING]
+    return failing or [column for column, _ in shown]
+
+
+def details(row: Row, column: Column, result: Result) -> str:
+    """A result that does not conform as text: claim, program, differences, the error, the command that shows it again."""
+    parts = [clean(row.info.claim), clean(row.info.program, 8_000)]
+    parts += [difference(d) for d in result.differences[:_DIFFERENCES]]
+    if len(result.differences) > _DIFFERENCES:
+        parts.append(f"… and {len(result.differences) - _DIFFERENCES} more differences in the result file")
+    if result.reason:
+        parts.append(clean(result.reason))
+    if result.error:
+        parts.append(clean(f"{result.error.type}: {result.error.message}"))
+        parts.append(clean_ends(result.error.traceback, 8_000))
+    parts.append(f"Reproduce: {rerun(row.info.case, [column.engine], [column.device])}")
+    return "\n".join(part.rstrip("\n") for part in parts if part)

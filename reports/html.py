@@ -1,9 +1,11 @@
-"""One HTML file that shows a matrix of results: offline, without a framework, readable without JavaScript.
+"""One HTML file that shows a matrix of results: offline, without a framework.
 
-Every text goes through `clean` and Jinja2's autoescape; besides, the page's content security policy names its one
-script and its one style sheet by digest, so that nothing else could run. Cases that conform carry their details
-deflated, a pack per chapter that is unpacked when first opened: 2,000 cases and five engines stay within a few
-hundred kilobytes.
+Summary, and what does not conform, are in the page itself, readable without JavaScript. The cases, thousands of them, are
+packed (`cases`): the page's script lists them by chapter, those of tables by operator, sample and check, and unpacks
+details when they are opened. 20,000 cases on two engines stay below three megabytes, and open at once.
+
+Every text goes through `clean`, and Jinja2's autoescape or the script's text nodes; besides, the page's content security
+policy names its one script and its one style sheet by digest, so that nothing else could run.
 """
 
 from __future__ import annotations
@@ -20,18 +22,17 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from conformance.records import FAILING, Record
-from reports.cases import LETTERS, section, slug
-from reports.explain import DEPARTURES, MEANINGS, SYMBOLS, finding, headline, progress, subtitle
-from reports.matrix import Matrix, build
+from conformance.records import FAILING, Record, Result
+from reports.cases import LETTERS, index, packs, slug
+from reports.explain import DEPARTURES, MEANINGS, SYMBOLS, details, finding, headline, progress, subtitle
+from reports.matrix import Column, Matrix, Row, build
 from reports.text import clean, one_line, plural
 
 TITLE = "Autograd conformance"
-WRITTEN_OUT = 400
-"""Failing cases whose details stand in the page itself; further ones are packed like those that conform."""
 OPENED = 10
 """Up to this many failing cases stand open."""
 ATTENTION = 100
+"""Results that do not conform whose details stand in the page itself; the cases have the others."""
 _SHOWN = 10_000  # characters of any one text of the page
 _MARKS = re.compile(r"([.:/_])")
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -40,41 +41,45 @@ _TEMPLATES = Path(__file__).with_name("templates")
 def render(records: Iterable[Record], title: str = TITLE) -> str:
     """The page for the records of one or several runs (several files: one after the other, each with its header)."""
     matrix = build(records)
-    pages = _templates()
-    chapters = matrix.chapters()
-    written = {row.info.case for row in matrix.failing[:WRITTEN_OUT]}
-    attention = list(_attention(matrix))
-    return pages.report.render(
+    failing = list(_failing(matrix))
+    opened = [row.info.case for row in matrix.failing] if len(matrix.failing) <= OPENED else []
+    return _template().render(
         title=title,
         matrix=matrix,
         kit=", ".join(dict.fromkeys(run.header.kit for run in matrix.runs)),
         progress=progress(matrix),
         subtitle=subtitle(matrix),
-        chapters=list(chapters.items()),
-        sections=[section(name, rows, matrix.columns, written, pages.case) for name, rows in chapters.items()],
-        attention=attention[:ATTENTION],
-        attention_total=len(attention),
+        chapters=list(matrix.chapters().items()),
+        index=index(matrix, [clean(name, _SHOWN) for name in opened]),
+        packs=list(packs(matrix)),
+        attention=[_Attention.of(*found) for found in failing[:ATTENTION]],
+        attention_total=len(failing),
         departing=list(_departing(matrix)),
-        opened=len(matrix.failing) <= OPENED,
-        failing_shown=len(written),
-        failing_left=len(matrix.failing) > len(written),
         verdicts=list(_present(matrix)),
     )
 
 
 class _Attention(NamedTuple):
+    """A result that does not conform."""
+
     case: str
     engine: str
     verdict: str
     finding: str
     why: str
+    details: str
+
+    @classmethod
+    def of(cls, row: Row, column: Column, result: Result) -> _Attention:
+        why, everything = headline(result), details(row, column, result)
+        return cls(row.info.case, column.label, result.verdict, finding(result), why, everything)
 
 
-def _attention(matrix: Matrix) -> Iterator[_Attention]:
+def _failing(matrix: Matrix) -> Iterator[tuple[Row, Column, Result]]:
     for row in matrix.failing:
         for column, result in zip(matrix.columns, row.results, strict=True):
             if result and result.verdict in FAILING:
-                yield _Attention(row.info.case, column.label, result.verdict, finding(result), headline(result))
+                yield row, column, result
 
 
 class _Departing(NamedTuple):
@@ -108,13 +113,8 @@ class _Asset(NamedTuple):
     digest: str
 
 
-class _Templates(NamedTuple):
-    report: Template
-    case: Template
-
-
 @functools.cache
-def _templates() -> _Templates:
+def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -128,13 +128,13 @@ def _templates() -> _Templates:
         "symbols": SYMBOLS,
         "meanings": MEANINGS,
         "style": _asset("style.css"),
-        "script": _asset("page.js"),
+        "script": _asset("cases.js", "page.js"),
     }
-    return _Templates(environment.get_template("report.html.j2"), environment.get_template("case.html.j2"))
+    return environment.get_template("report.html.j2")
 
 
-def _asset(name: str) -> _Asset:
-    text = (_TEMPLATES / name).read_text("utf-8")
+def _asset(*names: str) -> _Asset:
+    text = "".join((_TEMPLATES / name).read_text("utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return _Asset(Markup(text), f"sha256-{digest}")
 

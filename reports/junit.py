@@ -11,11 +11,9 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 
 from conformance.records import Record, Result
-from reports.explain import MEANINGS, difference, headline, progress, reproduce
+from reports.explain import MEANINGS, details, headline, progress
 from reports.matrix import Column, Matrix, Row, build
-from reports.text import clean, clean_ends, one_line
-
-_DIFFERENCES = 20
+from reports.text import one_line
 
 
 def render(records: Iterable[Record]) -> str:
@@ -64,25 +62,13 @@ def _case(suite: ET.Element, column: Column, row: Row, result: Result) -> None:
     why = headline(result) or MEANINGS[result.verdict]
     if result.verdict == "fail":
         child = ET.SubElement(case, "failure", type=result.finding or "fail", message=why)
-        child.text = _details(row, column, result)
+        child.text = details(row, column, result)
     elif result.verdict in ("error", "crash", "timeout"):
         kind = result.error.type if result.error else result.verdict
         child = ET.SubElement(case, "error", type=one_line(kind), message=why)
-        child.text = _details(row, column, result)
+        child.text = details(row, column, result)
     else:
         ET.SubElement(case, "skipped", type=result.verdict, message=f"{result.verdict}: {why}")
-
-
-def _details(row: Row, column: Column, result: Result) -> str:
-    parts = [clean(row.info.claim), clean(row.info.program, 8_000)]
-    parts += [difference(d) for d in result.differences[:_DIFFERENCES]]
-    if len(result.differences) > _DIFFERENCES:
-        parts.append(f"… and {len(result.differences) - _DIFFERENCES} more differences in the result file")
-    if result.error:
-        parts.append(clean(f"{result.error.type}: {result.error.message}"))
-        parts.append(clean_ends(result.error.traceback, 8_000))
-    parts.append(f"Reproduce: {reproduce(row, [column], [result])}")
-    return "\n".join(part.rstrip("\n") for part in parts if part)
 
 
 def _unfinished(root: ET.Element, matrix: Matrix) -> None:

@@ -24,7 +24,10 @@ class Cell(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """One observation of all engines; a cell is None where the engine never made it."""
+    """One observation of all engines; a cell is None where the engine never made it.
+
+    expected: what it is compared with, where every engine's record says it.
+    """
 
     line: int
     iteration: int
@@ -58,7 +61,8 @@ def _keyed(result: Result | None) -> dict[_Key, Observed]:
 
 
 def _together(key: _Key, first: Observed, column: list[Observed | None]) -> Seen:
-    expected = next((text for o in column if o and (text := _expected(o))), "")
+    own = [_expected(o) for o in column if o]
+    expected = own[0] if all(own) else ""  # one that holds is left out: then it stands where it does not hold
     cells = [_cell(o, expected) if o else None for o in column]
     return Seen(key[0], key[1], one_line(first.what, 300), first.kind, expected, cells)
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.program import highlighted
 from reports.text import clean, clean_ends, one_line
 from reports.values import number, show
 
@@ -105,37 +104,3 @@ def test_a_long_value_shows_its_first_elements():
     shown = show([float(n) for n in range(10_000)])
     assert shown.startswith("[0.0, 1.0, ")
     assert shown.endswith("… 9,936 more]")
-
-
-@given(st.text(max_size=300))
-def test_highlighting_changes_no_character(program):
-    """Colours are added around the text: what is read is the program, line by line."""
-    shown = [line.striptags() if "<" not in program and "&" not in program else None for line in highlighted(program)]
-    lines = clean(program).rstrip("\n").split("\n")
-    assert len(shown) == len(lines)
-    for seen, line in zip(shown, lines, strict=True):
-        assert seen is None or seen == " ".join(line.split())
-
-
-def test_highlighting_escapes_the_program():
-    """A program's own angle brackets are text."""
-    (line,) = highlighted("x = '<script>' < y  # </script>")
-    assert "<script" not in line
-    assert "</script" not in line
-
-
-@pytest.mark.parametrize(
-    ("program", "marked"),
-    [
-        ("assert x", "<i class=k>assert</i> x"),
-        ("with raises(E):", "<i class=k>with</i> <i class=w>raises</i>(E):"),
-        ("x.raises", "x.raises"),
-        ("a1 + 1.", "a1 + <i class=m>1.</i>"),
-        ("1e-3j", "<i class=m>1e-3j</i>"),
-        ("# if", "<i class=c># if</i>"),
-        ("'''a\nb'''", "<i class=s>&#39;&#39;&#39;a</i>|<i class=s>b&#39;&#39;&#39;</i>"),
-    ],
-)
-def test_tokens_get_their_class(program, marked):
-    """Keywords, the kit's words, numbers, texts and comments are told apart; a text of two lines is closed twice."""
-    assert "|".join(highlighted(program)) == marked
