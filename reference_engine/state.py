@@ -91,6 +91,7 @@ class Process:
     anomaly_check_nan: bool = True
     warned: set[str] = set()
     generator: Any = None
+    one_node: bool = True  # whether compositions that torch records as one node are recorded so
 
 
 process = Process()

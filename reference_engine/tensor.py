@@ -85,6 +85,7 @@ class Tensor(Described, Converted):
     _base: Tensor | None = None
     _view: Any = None
     _views: list[weakref.ref] | None = None
+    _others: list[weakref.ref] | None = None  # of a tensor that stands in for another: what stands in for it in turn
     _retains: bool = False
     _grad_dtype: Any = grad_type.OWN
     _inference: bool = False

@@ -15,6 +15,7 @@ from reference_engine.ops import registry
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.elementwise_kind import elementwise
 from reference_engine.ops.kinds import general
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.shapes import axis
 from reference_engine.random import numpy_generator
 from reference_engine.tensor import Tensor, wrap
@@ -80,6 +81,7 @@ registry.publish("softmax", softmax)
 registry.publish("log_softmax", log_softmax)
 
 
+@one_node("SoftplusBackward0", "input")
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, linear above the threshold. Source: torch.nn.functional.softplus."""
     scaled = input * beta if beta != 1 else input
@@ -88,6 +90,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return where(scaled._array > threshold, input, smooth)
 
 
+@one_node("GeluBackward0", "input")
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """x times the normal distribution function. Source: torch.nn.functional.gelu."""
     f = registry.functions
@@ -97,6 +100,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     return 0.5 * input * (1 + f["erf"](input * 0.7071067811865476))
 
 
+@one_node("GluBackward0", "input")
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """The first half times the sigmoid of the second. Source: torch.nn.functional.glu."""
     shape = input._array.shape

@@ -14,6 +14,7 @@ from reference_engine.dtypes import get_default_dtype
 from reference_engine.ops import registry, values
 from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.masking import masked, nil
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both, function
 from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor, new, wrap
@@ -283,6 +284,7 @@ def angle(input: Tensor) -> Tensor:
 
 
 @function
+@one_node("PolarBackward0", "abs", "angle")
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """abs * exp(i angle). Source: torch.polar."""
     _two_reals("polar", "angle", abs, angle)

@@ -11,6 +11,7 @@ from typing import Any
 from reference_engine.ops import activations, gates, registry
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.inplace import overwrite
+from reference_engine.ops.one_node import one_node
 from reference_engine.state import state
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor
@@ -50,6 +51,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     return applied(gates.hardtanh_op, input, inplace, low=0.0, high=6.0)
 
 
+@one_node("EluBackward0", "x")
 def _elu(x: Tensor, alpha: float) -> Tensor:
     positive = x._array > 0
     return where(positive, x, alpha * f["expm1"](where(positive, 0.0, x)))
@@ -69,6 +71,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return applied(activations.silu, input, inplace)
 
 
+@one_node("CeluBackward0", "x")
 def _celu(x: Tensor, alpha: float) -> Tensor:
     positive = x._array > 0
     return where(positive, x, alpha * f["expm1"](where(positive, 0.0, x) / alpha))
@@ -79,14 +82,24 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return applied(_celu, input, inplace, alpha=alpha)
 
 
+@one_node("EluBackward0", "x")
+def _selu(x: Tensor) -> Tensor:
+    return SELU_SCALE * _elu(x, SELU_ALPHA)
+
+
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """scale * elu(x, alpha), with the constants that keep mean 0 and variance 1. Source: torch.nn.functional.selu."""
-    return applied(lambda x: SELU_SCALE * _elu(x, SELU_ALPHA), input, inplace)
+    return applied(_selu, input, inplace)
+
+
+@one_node("MishBackward0", "x")
+def _mish(x: Tensor) -> Tensor:
+    return x * f["tanh"](activations.softplus(x))
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x tanh(softplus(x)). Source: torch.nn.functional.mish."""
-    return applied(lambda x: x * f["tanh"](activations.softplus(x)), input, inplace)
+    return applied(_mish, input, inplace)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
@@ -94,14 +107,24 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return applied(gates.threshold_op, input, inplace, threshold=threshold, value=value)
 
 
+@one_node("HardsigmoidBackward0", "x")
+def _hardsigmoid(x: Tensor) -> Tensor:
+    return gates.hardtanh_op(x, low=-3.0, high=3.0) / 6 + 0.5
+
+
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """A line clipped to [0, 1]; derivative 0 at the corners. Source: torch.nn.functional.hardsigmoid."""
-    return applied(lambda x: gates.hardtanh_op(x, low=-3.0, high=3.0) / 6 + 0.5, input, inplace)
+    return applied(_hardsigmoid, input, inplace)
+
+
+@one_node("HardswishBackward0", "x")
+def _hardswish(x: Tensor) -> Tensor:
+    return x * (gates.hardtanh_op(x, low=-3.0, high=3.0) + 3) / 6
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x hardsigmoid(x). Source: torch.nn.functional.hardswish."""
-    return applied(lambda x: x * (gates.hardtanh_op(x, low=-3.0, high=3.0) + 3) / 6, input, inplace)
+    return applied(_hardswish, input, inplace)
 
 
 def softsign(input: Tensor) -> Tensor:

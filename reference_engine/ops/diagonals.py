@@ -15,6 +15,7 @@ from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.masks import masked_fill
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import put_positions, take_positions
 from reference_engine.ops.registry import both, method
 from reference_engine.ops.shapes import axis, dims_of
@@ -65,6 +66,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 @both
+@one_node("DiagEmbedBackward0", "input")
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The last dimension as the diagonals of matrices in two new dimensions. Source: torch.diag_embed."""
     n = input._array.ndim + 1
@@ -131,6 +133,7 @@ def _numbers_of(input: Tensor) -> Tensor:
 
 
 @both
+@one_node("SelectScatterBackward0", "input", "src")
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """`input` with one index along a dimension replaced. Source: torch.select_scatter."""
     return _replace(input, src, select(_numbers_of(input), dim, index))
@@ -145,6 +148,7 @@ def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = 
 
 
 @both
+@one_node("DiagonalScatterBackward0", "input", "src")
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """`input` with a diagonal replaced. Source: torch.diagonal_scatter."""
     return _replace(input, src, diagonal(_numbers_of(input), offset, dim1, dim2))

@@ -10,6 +10,7 @@ import numpy as np
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import sign
 from reference_engine.ops.linalg.norms import vector_norm
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both, function
 from reference_engine.tensor import Tensor
 
@@ -22,12 +23,14 @@ def _norm(difference: Tensor, p: float) -> Tensor:
 
 
 @both
+@one_node("DistBackward0", "input", "other")
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The p-norm of input - other. Source: torch.dist."""
     return vector_norm(input - other, p)
 
 
 @function
+@one_node("CdistBackward0", "x1", "x2")
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Tensor:
     """The distance of each row of x1 to each row of x2, batch by batch. Source: torch.cdist."""
     if x1._array.ndim < 2 or x2._array.ndim < 2:
@@ -39,6 +42,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
 
 
 @function
+@one_node("PdistBackward0", "input")
 def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """The distances between all pairs of rows i < j, in order. Source: torch.nn.functional.pdist."""
     if input._array.ndim != 2:

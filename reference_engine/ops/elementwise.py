@@ -21,6 +21,7 @@ from reference_engine.ops.elementwise_kind import _into, divisor_checked, elemen
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS, general
 from reference_engine.ops.masking import masked, nil
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both
 from reference_engine.ops.unordered import refuse_kernel
 from reference_engine.state import state
@@ -55,7 +56,7 @@ atanh      = elementwise("atanh",           np.arctanh,            "1 / (1 - x *
 sigmoid    = elementwise("sigmoid",         values.sigmoid,              "y * (1 - y)",              numeric="float")
 erf        = elementwise("erf",             values.like(special.erf),     "1.1283791670955126 * exp(-(x * x))", numeric="float")
 erfc       = elementwise("erfc",            values.like(special.erfc),    "-1.1283791670955126 * exp(-(x * x))", numeric="float")
-relu       = elementwise("relu",            values.relu,           "unless(g, y <= 0)")
+relu       = elementwise("relu",            values.relu,           "gated(g, y, ~(y <= 0))")
 floor      = elementwise("floor",           np.floor,              "0")
 ceil       = elementwise("ceil",            np.ceil,               "0")
 trunc      = elementwise("trunc",           np.trunc,              "0")
@@ -66,21 +67,21 @@ sign       = elementwise("sign",            values.sign_or_zero,   "0")
 # --- two inputs -------------------------- value                  d y/d a                     d y/d b
 _add       = elementwise("_add",            np.add,                "1",                        "1",      node="AddBackward0", inplace=False)
 _sub       = elementwise("_sub",            np.subtract,           "1",                        "-1",     node="SubBackward0", inplace=False)
-_rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",                       "1",      node="RsubBackward1", inplace=False)
+_rsub      = elementwise("_rsub",           lambda a, b: b - a,    "-1",                       "1",      node="RsubBackward0", with_number={1: "RsubBackward1"}, inplace=False)
 mul        = elementwise("mul",             np.multiply,           "b",                        "a")
 _div       = elementwise("_div",            np.true_divide,        "1 / b",                    "-((a / b) / b)", numeric="float", node="DivBackward0", inplace=False)
-pow_tensor = elementwise("_pow",            values.power,          "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", inplace=False, saved_names=("self", "exponent"))
+pow_tensor = elementwise("_pow",            values.power,          "b * pow_safe(a, b)",       "y * log_safe(a, b)", node="PowBackward1", with_number={0: "PowBackward2"}, inplace=False, saved_names=("self", "exponent"))
 atan2      = elementwise("atan2",           np.arctan2,            "masked(g * b / (a * a + b * b), (a != 0) | (b != 0))", "masked(-g * a / (a * a + b * b), (a != 0) | (b != 0))", numeric="float")
 maximum    = elementwise("maximum",         np.maximum,            "masked(halved(g, a == b), ~(a < b))", "masked(halved(g, a == b), ~(b < a))", inplace=False)
 minimum    = elementwise("minimum",         np.minimum,            "masked(halved(g, a == b), ~(b < a))", "masked(halved(g, a == b), ~(a < b))", inplace=False)
-fmod       = elementwise("fmod",            divisor_checked(np.fmod),              "1",                        "-trunc(a / b)")
-remainder  = elementwise("remainder",       divisor_checked(np.remainder),          "1",                        "-floor(a / b)")
+fmod       = elementwise("fmod",            divisor_checked(np.fmod),              "1",                        "-trunc(a / b)", node="FmodBackward1", with_number={0: None, 1: "FmodBackward0"})
+remainder  = elementwise("remainder",       divisor_checked(np.remainder),          "1",                        "-floor(a / b)", node="RemainderBackward1", with_number={0: None, 1: "RemainderBackward0"})
 fmax       = elementwise("fmax",            np.fmax,               "masked(halved(g, a == b), (a >= b) | (b != b))", "masked(halved(g, a == b), (b >= a) | ((a != a) & (b == b)))", inplace=False)
 fmin       = elementwise("fmin",            np.fmin,               "masked(halved(g, a == b), (a <= b) | (b != b))", "masked(halved(g, a == b), (b <= a) | ((a != a) & (b == b)))", inplace=False)
 hypot      = elementwise("hypot",           np.hypot,              "masked(g * a / y, y != 0)", "masked(g * b / y, y != 0)", numeric="float")
 logaddexp  = elementwise("logaddexp",       values.logaddexp,      "sigmoid(a - b)",           "sigmoid(b - a)", numeric="float", inplace=False)
 logaddexp2 = elementwise("logaddexp2",      np.logaddexp2,         "sigmoid((a - b) * 0.6931471805599453)", "sigmoid((b - a) * 0.6931471805599453)", numeric="float", inplace=False)
-xlogy      = elementwise("xlogy",           values.like(special.xlogy),   "masked(g * ln(b), ~((a == 0) & (b <= 0)))", "a / b", numeric="float")
+xlogy      = elementwise("xlogy",           values.like(special.xlogy),   "masked(g * ln(b), ~((a == 0) & (b <= 0)))", "a / b", numeric="float", with_number={0: "XlogyBackward1", 1: "XlogyBackward2"})
 # fmt: on
 
 
@@ -325,6 +326,7 @@ def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     return _into(_abs(input), out, "abs")
 
 
+@one_node("SgnBackward0", "input")
 def sgn(input: Tensor) -> Tensor:
     """x / |x| for complex, the sign for real input. Source: torch.sgn."""
     if not input.is_complex():

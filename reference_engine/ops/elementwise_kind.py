@@ -90,7 +90,7 @@ class Elementwise(Operator):
     """An elementwise operator: its long path. Number arguments keep their Python type (they carry no width)."""
 
     def __init__(self, name: str, ufunc: Callable, partials: Sequence[str | None], numeric: str, node: str,
-                 saved_names: Sequence[str]) -> None:  # fmt: skip
+                 saved_names: Sequence[str], with_number: dict[int, str | None]) -> None:  # fmt: skip
         names = NAMES[len(partials)]
         self.partials, self.ufunc, self.numeric = tuple(partials), ufunc, numeric
         super().__init__(name, ufunc, [None] * len(partials), node=node, inputs=names, saved_names=saved_names)
@@ -101,6 +101,7 @@ class Elementwise(Operator):
             "op": self, "__slots__": (), "arrays": compile_arrays(partials, names, ElementwiseNode.arrays), "rules_over_arrays": tuple(over_arrays), "rules_over_tensors": tuple(over_tensors),
             "__module__": __name__})  # fmt: skip
         self.uses = [{i for i, n in enumerate((*names, "y")) if mentions(p, n)} for p in partials]
+        self.with_number = {i: with_a_number(self.node, i, other) for i, other in with_number.items()}
 
     refuses_bool: Callable | None = None  # raises where inputs of type bool have no such operation
     refuses_complex: Callable | None = None  # likewise of complex types (unordered.py)
@@ -146,6 +147,13 @@ class Elementwise(Operator):
             return False
         return True
 
+    def make_node(self, edges: tuple, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> OpNode:
+        node = super().make_node(edges, inputs, params, outs)
+        for i, kind in self.with_number.items():
+            if not isinstance(inputs[i], Tensor):
+                node.__class__ = kind
+        return node
+
     def common_dtype(self, inputs: Sequence[Any]) -> np.dtype:
         """The type to compute in: torch's promotion, then floating where the operator needs it."""
         operands = []
@@ -174,15 +182,34 @@ class Elementwise(Operator):
         return np.asarray(x)
 
 
+def with_a_number(node: type[OpNode], position: int, name: str | None) -> type[OpNode]:
+    """The kind of node with a number at a position: no input is there. Its rules raise where there is no name."""
+
+    def next_functions(self: OpNode) -> tuple:
+        every = node.next_functions.fget(self)  # type: ignore[attr-defined]
+        return (*every[:position], *every[position + 1 :])
+
+    def raising(self: OpNode, grads: tuple, needed: Any) -> tuple:
+        raise RuntimeError(f"derivative for aten::{self.op.name} is not implemented")
+
+    own: dict[str, Any] = {"__slots__": (), "__module__": __name__, "next_functions": property(next_functions)}
+    if name is None:
+        own.update(arrays=raising, tensors=raising)
+    return type(name or "NotImplemented", (node,), own)
+
+
 def elementwise(name: str, ufunc: Callable, *partials: str | None, numeric: str = "num", node: str | None = None,
                 saved_names: Sequence[str] | None = None, inplace: bool = True, method: bool = True,
-                module: bool = True) -> Callable:  # fmt: skip
+                module: bool = True, with_number: dict[int, str | None] | None = None) -> Callable:  # fmt: skip
     """Declares an elementwise operator and publishes it: function, method and in-place method.
 
     numeric: "num" computes in the promoted type, "float" turns integers into the default dtype first.
+    with_number: the node's name where the input of this position is a Python number, which torch then keeps as such; None
+    where it has no derivative.
     """
     node_name = node or f"{camel(name)}Backward0"
-    op = Elementwise(name, ufunc, partials, numeric, node_name, saved_names or SAVED_NAMES[len(partials)])
+    op = Elementwise(name, ufunc, partials, numeric, node_name, saved_names or SAVED_NAMES[len(partials)],
+                     with_number or {})  # fmt: skip
     call = (_unary if len(partials) == 1 else _binary if len(partials) == 2 else _ternary)(op)
     call.__name__ = call.__qualname__ = name
     call.operator = op

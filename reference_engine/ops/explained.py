@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from reference_engine.ops.kinds import OpNode
+from reference_engine.ops.one_node import Composed
 from reference_engine.tape.node import edge_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def rules_behind(result: Tensor) -> list[tuple[str, list[str]]]:
         seen.add(node)
         if isinstance(node, OpNode) and node.name() not in found:
             found[node.name()] = rules_of(node.op)
-        pending += [edge[0] for edge in node.edges if edge is not None]
+        edges = node.roots if isinstance(node, Composed) else node.edges
+        pending += [edge[0] for edge in edges if edge is not None]
     return list(found.items())
 
 

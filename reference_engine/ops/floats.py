@@ -16,6 +16,7 @@ from reference_engine.ops.elementwise_kind import _into, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general
 from reference_engine.ops.masking import masked
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
@@ -73,6 +74,7 @@ def frexp(input: Tensor) -> Parts:
 
 
 @both
+@one_node("LdexpBackward0", "input", "other")
 def ldexp(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
     """input * 2^other. Source: torch.ldexp."""
     return mul(input, power(2.0, other), out=out)

@@ -8,6 +8,7 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import add
 from reference_engine.ops.inplace import in_place
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both
 from reference_engine.tensor import Tensor
 
@@ -19,6 +20,7 @@ def _spelled(x: Tensor) -> str:
 
 
 @both
+@one_node("LerpBackward0", "input", "end", "weight", others={3: "LerpBackward1"})
 def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     """input + weight * (end - input). Source: torch.lerp."""
     for name, x in (("end", end), ("weight", weight)):
@@ -31,6 +33,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 
 
 @both
+@one_node("AddcmulBackward0", "input", "tensor1", "tensor2")
 def addcmul(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Tensor:
     """input + value * tensor1 * tensor2. Source: torch.addcmul."""
     if input.dtype.category < dtypes.FLOATING and tensor1.dtype.category < dtypes.FLOATING:
@@ -39,6 +42,7 @@ def addcmul(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1, out: A
 
 
 @both
+@one_node("AddcdivBackward0", "input", "tensor1", "tensor2")
 def addcdiv(input: Tensor, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Tensor:
     """input + value * tensor1 / tensor2. Source: torch.addcdiv."""
     if max(tensor1.dtype.category, tensor2.dtype.category) < dtypes.FLOATING:

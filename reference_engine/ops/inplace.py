@@ -53,7 +53,7 @@ def overwrite(target: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
         if isinstance(target, BatchedTensor):
             return overwrite_held(target, compute)
     alias = Tensor._adopt(target)
-    alias._counter = None
+    alias._counter, alias._others = None, []
     alias._edge, alias._tracked = recorded_edge(target), target._tracked
     alias._accumulator = target._accumulator
     forward_mode = state.dual_levels and state.forward_grad_enabled
@@ -149,14 +149,19 @@ def _keep_old_values(result: Tensor, alias: Tensor, before: int) -> None:
         return
     node = result._edge[0]
     if node.sequence_number > before + 1:  # several nodes
-        for view in [reference() for reference in alias._views or ()]:
-            if view is not None:
-                view._array = copy_of(view._array)
-        alias._array = copy_of(alias._array)
+        _get_own_memory(alias)
         return
     saved = getattr(node, "saved", ())
     if isinstance(saved, tuple) and any(entry is alias for entry in saved):
         alias._array = copy_of(alias._array)
+
+
+def _get_own_memory(tensor: Tensor) -> None:
+    """Copies what a tensor holds, and what its views and those that stand in for it do."""
+    for other in [reference() for reference in (*(tensor._views or ()), *(tensor._others or ()))]:
+        if other is not None:
+            _get_own_memory(other)
+    tensor._array = copy_of(tensor._array)
 
 
 def _own_saved_output(result: Tensor, target: Tensor) -> None:

@@ -11,6 +11,7 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import index_copy_out, narrow_to, select_at
 from reference_engine.ops.rearranging import atleast_1d, atleast_2d, atleast_3d
 from reference_engine.ops.registry import function
@@ -84,6 +85,7 @@ registry.publish("concatenate", cat, method=False)
 
 
 @function
+@one_node("StackBackward0", "tensors")
 def stack(tensors: Any, dim: int = 0) -> Tensor:
     """Joined along a new dimension. Source: torch.stack."""
     _not_empty("stack", tensors)

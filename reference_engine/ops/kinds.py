@@ -140,6 +140,7 @@ class Operator:
         self.nondifferentiable = frozenset(self.outputs.index(n) for n in nondifferentiable)
         self.rules = tuple(None if rule is None else Rule(rule) for rule in rules)
         self.joint = Rule(joint) if joint is not None else None
+        self.splits = view and any(r is not None and r.takes_tuple for r in self.rules)
         self.saved_names = tuple(saved_names or self.inputs)
         self.node = type(node or f"{camel(name)}Backward0", (OpNode,), {"op": self, "__module__": __name__})
         self.uses = self._uses()
@@ -207,7 +208,7 @@ class Operator:
     def link(self, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> None:
         """Gives `outs` their history, where an input is tracked and grad mode is on."""
         if self.view and not inputs[0].is_inference():
-            link_views(inputs[0], outs)
+            link_views(inputs[0], outs, several=self.splits)
         elif self.view or state.inference:
             for out in outs:
                 mark_inference(out)

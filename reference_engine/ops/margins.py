@@ -16,6 +16,7 @@ from reference_engine.ops.distances import cosine_similarity, pairwise_distance
 from reference_engine.ops.elementwise import where
 from reference_engine.ops.losses import constant_weight, reduced, reduction_of
 from reference_engine.ops.masking import masked
+from reference_engine.ops.one_node import one_node
 from reference_engine.tensor import Tensor, wrap
 
 
@@ -91,6 +92,7 @@ def _triplet(distance: Callable, anchor: Tensor, positive: Tensor, negative: Ten
     return reduced(_hinge(distance(anchor, positive) - far + margin), reduction)
 
 
+@one_node("MultiMarginLossBackward0", "input")
 def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
                       size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """sum over i != y of max(0, margin - x[y] + x[i])^p, divided by the number of classes.
@@ -113,6 +115,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
     return reduced(loss, reduction_of(reduction, size_average, reduce))
 
 
+@one_node("MultilabelMarginLossBackward0", "input")
 def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None,
                            reduction: str = "mean") -> Tensor:  # fmt: skip
     """Sum over targets y and classes i that are none of max(0, 1 - (x[y] - x[i])), divided by the number of classes.

@@ -11,6 +11,7 @@ from reference_engine.batching.tensor import innermost, refuse_dynamic
 from reference_engine.ops.also_saved import saves
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import index_copy_out, put_positions
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import mismatch
@@ -54,6 +55,7 @@ fill_op = general("masked_fill", lambda x, v, *, mask: np.where(mask, v.astype(x
 
 
 @both
+@one_node("MaskedFillBackward0", "input", "value", others={2: "MaskedFillBackward1"})
 @saves("mask")
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value` where the mask holds. Source: torch.masked_fill."""
@@ -68,6 +70,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 
 @both
+@one_node("MaskedSelectBackward0", "input")
 @saves("mask")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension. Source: torch.masked_select."""

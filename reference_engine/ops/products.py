@@ -14,6 +14,7 @@ from reference_engine.ops import registry
 from reference_engine.ops.complex import conjugated
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.matmul import dot, matmul, mT, product
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.out import with_out
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import axis, mismatch
@@ -102,6 +103,7 @@ def trace(input: Tensor) -> Tensor:
 
 @both
 @with_out
+@one_node("VdotBackward0", "input", "other")
 def vdot(input: Tensor, other: Tensor) -> Tensor:
     """The sum of conj(input) * other over two vectors. Source: torch.vdot."""
     return dot(conjugated(input), other)

@@ -12,6 +12,7 @@ import numpy as np
 from reference_engine.ops import complex as complex_ops
 from reference_engine.ops import indexing, registry, strided
 from reference_engine.ops.diagonals import diagonal
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import index_copy_out
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import (
@@ -80,6 +81,7 @@ def flipud(input: Tensor) -> Tensor:
 
 
 @both
+@one_node("Rot90Backward0", "input")
 def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
     """Turned by k right angles in the plane of two dimensions, from the first towards the second. Source: torch.rot90."""
     n = input._array.ndim

@@ -158,8 +158,12 @@ def product_of_others(x: Any, dims: tuple) -> Any:
     return stacked.permute(back) if isinstance(x, Tensor) else stacked.transpose(back)
 
 
-prod_dims = general("prod", lambda x, *, dims, keepdim: np.multiply.reduce(x, axis=dims, keepdims=keepdim, dtype=x.dtype), _prod_rule,
-                    saved_names=("self",))  # fmt: skip
+def _prod(x: np.ndarray, *, dims: tuple, keepdim: bool) -> np.ndarray:
+    return np.multiply.reduce(x, axis=dims, keepdims=keepdim, dtype=x.dtype)
+
+
+prod_all = general("prod", _prod, _prod_rule, saved_names=("self",))
+prod_dims = general("prod", _prod, _prod_rule, saved_names=("self",), node="ProdBackward1")
 
 
 @both
@@ -168,7 +172,7 @@ def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     x = input if dtype is None else in_dtype(input, dtype)
     if dtype is None and x.dtype.category < dtypes.FLOATING:
         x = x.to(dtypes.int64)
-    return prod_dims(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
+    return (prod_all if dim is None else prod_dims)(x, dims=axes_of(dim, x._array.ndim), keepdim=keepdim)
 
 
 # --- variance, logsumexp: compositions --------------------------------------------------------------------

@@ -20,6 +20,7 @@ from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.masking import masked
 from reference_engine.ops.masks import fill_op, value_of
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import _key, add_at, index_copy_out, key_along, take_positions
 from reference_engine.ops.registry import both, function
 from reference_engine.ops.shapes import axis, reshape_copy
@@ -148,6 +149,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 
 @both
+@one_node("TakeBackward0", "input")
 @saves("index")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements by their number in C order. Source: torch.take."""
@@ -268,6 +270,7 @@ def _slices(input: Tensor, source: Tensor, d: int, where: np.ndarray, accumulate
 
 
 @both
+@one_node("IndexAddBackward0", "input", "source")
 @saves("index")
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """Slices of source added at the indices. Source: torch.index_add."""
@@ -283,6 +286,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 
 @both
+@one_node("IndexCopyBackward0", "input", "source")
 @saves("index")
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Slices replaced by those of source. Source: torch.index_copy."""
@@ -294,6 +298,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 
 
 @both
+@one_node("IndexFillBackward0", "input", "value", others={2: "IndexFillBackward1"})
 @saves("index")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """Slices filled with one value. Source: torch.index_fill."""

@@ -20,6 +20,7 @@ from reference_engine.ops.also_saved import saves
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general
 from reference_engine.ops.masking import masked
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import put_positions, take_positions
 from reference_engine.ops.reductions import product_of_others
 from reference_engine.ops.registry import both
@@ -162,6 +163,7 @@ def _places(shape: tuple, key: Any) -> np.ndarray:
 
 
 @both
+@one_node("ScatterReduceBackward0", "input", "src")
 @saves("index")
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True

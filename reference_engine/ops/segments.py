@@ -9,6 +9,7 @@ import numpy as np
 from reference_engine.ops import registry
 from reference_engine.ops.forward import UNSUPPORTED
 from reference_engine.ops.joining import stack
+from reference_engine.ops.one_node import one_node
 from reference_engine.tape.tangents import levels_of
 from reference_engine.tensor import Tensor, wrap
 
@@ -23,6 +24,7 @@ REDUCING = {
 
 
 @registry.function
+@one_node("SegmentReduceBackward0", "data")
 def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
                    offsets: Tensor | None = None, axis: int = 0, unsafe: bool = False, initial: Any = None) -> Tensor:  # fmt: skip
     """Each segment of `data` along `axis` reduced by "sum", "mean", "max", "min" or "prod".

@@ -12,6 +12,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.order import Picked, amax, amin, picking, rows_of, share_ties, sort
 from reference_engine.ops.positions import add_at, key_along
 from reference_engine.ops.reductions import axes_of, check_not_empty
@@ -28,6 +29,7 @@ class Extremes(NamedTuple):
 
 
 @both
+@one_node("AminmaxBackward0", "input")
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Extremes:
     """Both extremes; ties share the gradient evenly. Source: torch.aminmax."""
     if dim is None and not input._array.size:

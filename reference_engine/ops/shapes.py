@@ -11,6 +11,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both, method
 from reference_engine.tape.saved import type_name
 from reference_engine.tensor import Tensor
@@ -95,6 +96,14 @@ def _permutation_inverse(dims: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(range(len(dims)), key=dims.__getitem__))
 
 
+def _squeezed(x: np.ndarray, *, dims: tuple) -> np.ndarray:
+    return x.reshape([n for i, n in enumerate(x.shape) if i not in dims]) if not dims else np.squeeze(x, dims)
+
+
+def _unsqueezed(g: Any, x_shape: tuple) -> Any:
+    return g if g.shape == x_shape else reshape_to(g, x_shape)
+
+
 # fmt: off
 #                            value                                                      transpose
 view_as_shape = linear("view",
@@ -113,8 +122,11 @@ t_            = linear("t",  lambda x: x.T,                                     
 unsqueeze_    = linear("unsqueeze",
                              lambda x, *, dim: np.expand_dims(x, dim),                  lambda g, dim: squeeze_(g, dims=(dim,)), view=True)
 squeeze_      = linear("squeeze",
-                             lambda x, *, dims: x.reshape([n for i, n in enumerate(x.shape) if i not in dims]) if not dims else np.squeeze(x, dims),
-                                                                                        lambda g, x_shape: g if g.shape == x_shape else reshape_to(g, x_shape), view=True, node="SqueezeBackward1", holomorphic=False)
+                             _squeezed,                                                 _unsqueezed, view=True, node="SqueezeBackward1", holomorphic=False)
+squeeze_all   = linear("squeeze",
+                             _squeezed,                                                 _unsqueezed, view=True, node="SqueezeBackward0", holomorphic=False)
+squeeze_several = linear("squeeze",
+                             _squeezed,                                                 _unsqueezed, view=True, node="SqueezeBackward2", holomorphic=False)
 flip_dims     = linear("flip",
                              lambda x, *, dims: np.flip(x, dims).copy(),                lambda g, dims: flip_dims(g, dims=dims))
 roll_dims     = linear("roll",
@@ -277,11 +289,10 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Dimensions of size 1 taken out. Source: torch.squeeze."""
     shape = input._array.shape
     if dim is None:
-        dims = tuple(i for i, n in enumerate(shape) if n == 1)
-    else:
-        asked = (dim,) if isinstance(dim, int) else dim
-        dims = tuple(i for i in (axis(d, len(shape)) for d in asked) if shape and shape[i] == 1)
-    return squeeze_(input, dims=dims)
+        return squeeze_all(input, dims=tuple(i for i, n in enumerate(shape) if n == 1))
+    asked = (dim,) if isinstance(dim, int) else dim
+    dims = tuple(i for i in (axis(d, len(shape)) for d in asked) if shape and shape[i] == 1)
+    return (squeeze_ if isinstance(dim, int) else squeeze_several)(input, dims=dims)
 
 
 @both
@@ -326,6 +337,7 @@ def flip(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
 
 
 @both
+@one_node("RollBackward0", "input")
 def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """Shifted cyclically. Source: torch.roll."""
     shifts, dims = dims_of((shifts,)), () if dims is None else dims_of((dims,))

@@ -19,6 +19,7 @@ from reference_engine.ops.elementwise_kind import _into, elementwise
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import constant, general
 from reference_engine.ops.masking import masked
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.registry import both
 from reference_engine.ops.underivable import declared_missing
 from reference_engine.ops.unordered import refuse_kernel
@@ -65,7 +66,7 @@ ndtri    = elementwise("_ndtri",        like(sp.ndtri),         "2.5066282746310
 log_ndtr = elementwise("_log_ndtr",     like(sp.log_ndtr),      "0.3989422804014327 * exp(-0.5 * (x * x) - y)", numeric="float", node="SpecialLogNdtrBackward0", **_HIDDEN)
 erfcx    = elementwise("_erfcx",        like(sp.erfcx),         "2 * x * y - 1.1283791670955126",           numeric="float", node="SpecialErfcxBackward0", **_HIDDEN)
 entr     = elementwise("_entr",         like(sp.entr),          "-log(x) - 1",                              numeric="float", node="SpecialEntrBackward0", **_HIDDEN)
-xlog1py  = elementwise("_xlog1py",      like(sp.xlog1py),       "masked(g * ln(b + 1), ~((a == 0) & (b <= -1)))", "a / (b + 1)", numeric="float", node="SpecialXlog1PyBackward0", **_HIDDEN)
+xlog1py  = elementwise("_xlog1py",      like(sp.xlog1py),       "masked(g * ln(b + 1), ~((a == 0) & (b <= -1)))", "a / (b + 1)", numeric="float", node="SpecialXlog1PyBackward0", with_number={0: "SpecialXlog1PyBackward1", 1: "SpecialXlog1PyBackward2"}, **_HIDDEN)
 logit_op = general("logit", lambda x, *, eps: like(sp.logit)(x if eps is None else np.clip(x, eps, 1 - eps)), lambda g, x, eps: _logit_rule(g, x, eps), inputs=("x",), saved_names=("self",))
 
 polygamma_op = general("polygamma", _polygamma, lambda g, x, order: g * registry.TENSOR_WORDS["polygamma_word"](order + 1, x) if isinstance(x, Tensor) else g * _polygamma(x, order=order + 1), inputs=("x",))
@@ -151,6 +152,7 @@ def logit(input: Tensor, eps: float | None = None, *, out: Any = None) -> Tensor
 
 
 @both
+@one_node("MvlgammaBackward0", "input")
 def mvlgamma(input: Tensor, p: int) -> Tensor:
     """log of the p-dimensional gamma function: p (p - 1) / 4 log pi + sum over i < p of lgamma(x - i / 2).
 

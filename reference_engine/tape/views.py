@@ -71,8 +71,10 @@ class ViewInfo:
         return not (self.no_grad or self.multi_output or self.in_function)
 
 
-def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
-    """Makes `views` views of `source`'s base: shared version counter, and known to the base."""
+def link_views(source: Tensor, views: Sequence[Tensor], *, several: bool = False) -> None:
+    """Makes `views` views of `source`'s base: shared version counter, and known to the base. several: they come from a
+    function that gives any number of them, be it one.
+    """
     base = source._base if source._base is not None else source
     counter = source._version_counter()
     inherited = source._view
@@ -84,7 +86,7 @@ def link_views(source: Tensor, views: Sequence[Tensor]) -> None:
         known[:] = [r for r in known if r() is not None]
     for view in views:
         view._base, view._counter = base, counter
-        view._view = ViewInfo(mode, mode is None and len(views) > 1)
+        view._view = ViewInfo(mode, mode is None and several)
         if view._view.ordinary and inherited is not None:
             view._view = ViewInfo(inherited.no_grad, inherited.multi_output, inherited.in_function)
         if inherited is not None and not inherited.shares_tangent:

@@ -18,6 +18,7 @@ from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import general
 from reference_engine.ops.linalg.spectral import svdvals
 from reference_engine.ops.linalg.words import array_of, constant_like, masked
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.out import with_out
 from reference_engine.ops.reductions import axes_of, restore
 from reference_engine.ops.registry import function
@@ -198,6 +199,7 @@ def norm_except_dim(v: Tensor, pow: Any = 2, dim: int = 0) -> Tensor:
 
 
 @with_out
+@one_node("RenormBackward0", "input")
 def renorm(input: Tensor, p: Any, dim: int, maxnorm: Any) -> Tensor:
     """Each slice along `dim` whose p-norm exceeds maxnorm scaled down to it; the others unchanged. Source: torch.renorm."""
     if p <= 0:

@@ -16,6 +16,7 @@ from reference_engine.ops.linalg import kernels
 from reference_engine.ops.linalg.checks import CholeskyEx, LinAlgError, Triangular, failed, implemented, square
 from reference_engine.ops.linalg.solving import fit
 from reference_engine.ops.linalg.words import constant_like, eye_like, mH, mT, product, symmetric, tri_lower, tri_upper
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.out import with_out
 from reference_engine.ops.registry import both
 from reference_engine.state import warn_once
@@ -133,6 +134,7 @@ def old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
 
 
 @with_out
+@one_node("CholeskyInverseBackward0", "input")
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A = L L^H from its factor. Source: torch.cholesky_inverse."""
     if input._array.ndim < 2 or input._array.shape[-1] != input._array.shape[-2]:
@@ -143,6 +145,7 @@ def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
 
 
 @with_out
+@one_node("CholeskySolveBackward0", "input", "L")
 def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A X = input, given the factor of A = L L^H. Source: torch.cholesky_solve."""
     for name, x in (("b", input), ("u", L)):

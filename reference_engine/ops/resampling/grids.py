@@ -20,6 +20,7 @@ from reference_engine import dtypes
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general, linear
 from reference_engine.ops.matmul import mT, product
+from reference_engine.ops.one_node import one_node
 from reference_engine.ops.positions import put_positions, select_at, take_positions
 from reference_engine.ops.second_order import zeros
 from reference_engine.tensor import Tensor, wrap
@@ -273,6 +274,7 @@ def _steps(count: int, align: bool, dtype: Any) -> np.ndarray:
 
 
 @registry.function
+@one_node("AffineGridGeneratorBackward0", "theta")
 def affine_grid_generator(theta: Tensor, size: Any, align_corners: bool) -> Tensor:
     """The points of a grid, moved by affine maps theta (N, d, d + 1): (N, *S, d). Source: torch.affine_grid_generator."""
     spatial = tuple(int(s) for s in size)[2:]

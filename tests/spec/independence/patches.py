@@ -15,7 +15,7 @@ from reference_engine.autograd import batched
 from reference_engine.autograd.function import Function
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import Operator
-from reference_engine.state import State, state
+from reference_engine.state import State, process, state
 from reference_engine.tape import hooks, saved
 from reference_engine.tape.backward import Pass, run_backward
 from reference_engine.tape.node import NodeHooks, edge_of
@@ -62,6 +62,7 @@ def _long_way(patch: Patch) -> None:
     patch.set(State, "plain", False)
     patch.set(State, "quiet", False)
     state.plain = state.quiet = False
+    patch.set(process, "one_node", False)
 
 
 def _operators(patch: Patch, current: list[Follower]) -> None:
