@@ -33,8 +33,6 @@ LETTERS = dict(zip((*VERDICTS, "not run"), "pfectubnwd-", strict=True))
 """One letter per verdict: a case's verdicts are a word with a letter per engine."""
 _SHOWN = 10_000  # characters of any one text
 
-Rules = list[tuple[str, list[str]]]
-
 
 class Pack(NamedTuple):
     """The details of one chapter's cases."""
@@ -52,7 +50,7 @@ def packs(matrix: Matrix) -> Iterator[Pack]:
 def index(matrix: Matrix, opened: list[str]) -> Markup:
     """What the list of cases needs, packed. `opened` names the cases that stand open at first."""
     letters = {letter: [slug(verdict), SYMBOLS[verdict], verdict] for verdict, letter in LETTERS.items()}
-    chapters = [_chapter(name, rows) for name, rows in matrix.chapters().items()]
+    chapters = [_chapter(name, rows, matrix.columns) for name, rows in matrix.chapters().items()]
     engines = [column.label for column in matrix.columns]
     return packed({"engines": engines, "letters": letters, "opened": opened, "chapters": chapters})
 
@@ -68,25 +66,41 @@ def slug(verdict: str) -> str:
     return verdict.replace(" ", "-")
 
 
-def _chapter(name: str, rows: list[Row]) -> dict[str, Any]:
+class _Told:
+    """An operator's derivative rules, of all its samples, as the first engine states them that states any."""
+
+    def __init__(self) -> None:
+        self.engine = ""
+        self.rules: list[tuple[str, list[str]]] = []
+
+    def take(self, row: Row, columns: list[Column]) -> None:
+        for column, result in zip(columns, row.results, strict=True):
+            if result and result.rules and self.engine in ("", column.label):
+                self.engine = column.label
+                self.rules += [rule for rule in result.rules if rule not in self.rules]
+
+    def packed(self) -> list[Any]:
+        """[engine, [[node, rules], ...]]"""
+        return [self.engine, [[_text(node), list(map(_text, rules))] for node, rules in self.rules]]
+
+
+def _chapter(name: str, rows: list[Row], columns: list[Column]) -> dict[str, Any]:
     """The cases' ids, claims and verdicts, one letter for each engine; of a table also its operators' rules."""
-    engines = range(len(rows[0].results))
     found = [[_note(result) for result in row.results] for row in rows]
-    operators: dict[str, Rules] = {}
+    operators: dict[str, _Told] = {}
     for row in rows:
         if row.info.check:
-            rules = operators.setdefault(_id(row.info).partition("[")[0], [])
-            rules += [rule for rule in _rules(row) if rule not in rules]
+            told = operators.setdefault(_id(row.info).partition("[")[0], _Told())
+            told.take(row, columns)
     return {
         "name": _text(name),
         "ids": [_text(_id(row.info)) for row in rows],
         "claims": [_text(row.info.claim) for row in rows],
-        "verdicts": "".join(LETTERS[row.verdict(engine)] for row in rows for engine in engines),
+        "verdicts": "".join(LETTERS[row.verdict(engine)] for row in rows for engine in range(len(columns))),
         "findings": {n: notes for n, notes in enumerate(found) if any(notes)},
         "checks": [one_line(row.info.check) for row in rows] if operators else [],
-        "rules": {_text(operator): [[_text(n), list(map(_text, r))] for n, r in rules]
-                  for operator, rules in operators.items()},
-    }  # fmt: skip
+        "rules": {_text(operator): told.packed() for operator, told in operators.items() if told.rules},
+    }
 
 
 def _id(info: CaseInfo) -> str:
@@ -99,11 +113,6 @@ def _text(text: str) -> str:
 
 def _note(result: Result | None) -> str:
     return one_line(result.finding) if result and result.finding and result.verdict != "pass" else ""
-
-
-def _rules(row: Row) -> Rules:
-    """The rules that the first engine which tells any gave for this sample."""
-    return next((list(result.rules) for result in row.results if result and result.rules), [])
 
 
 def _details(row: Row, columns: list[Column]) -> dict[str, Any]:

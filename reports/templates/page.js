@@ -28,7 +28,7 @@
     }));
     for (const item of made.cases.filter(c => c.check)) {
       const [name, sample] = item.id.slice(0, -item.check.length - 2).split(/\[(.*)/s);
-      if (!made.operators.has(name)) made.operators.set(name, {name, chapter: made, cases: [], rules: found.rules[name] || []});
+      if (!made.operators.has(name)) made.operators.set(name, {name, chapter: made, cases: [], rules: found.rules[name] || ["", []]});
       item.operator = made.operators.get(name);
       item.sample = sample || "";
       item.operator.cases.push(item);
@@ -85,9 +85,10 @@
     const rows = [...samples].map(([sample, items]) => h("tr", {}, h("th", {scope: "row"}, sample),
       checks.map(check => h("td", {}, items.filter(c => c.check === check).map(mark)))));
     found.opened = h("div", {class: "opened"});
-    const rules = found.rules.map(([node, lines]) => [h("dt", {}, node), h("dd", {}, lines.map(line => h("code", {}, line)))]);
+    const [engine, told] = found.rules;
+    const rules = told.map(([node, lines]) => [h("dt", {}, node), h("dd", {}, lines.map(line => h("code", {}, line)))]);
     found.table = h("div", {class: "b"},
-      rules.length ? [h("h4", {}, "Derivative rules"), h("dl", {class: "rules"}, rules)] : "",
+      rules.length ? [h("h4", {}, "Derivative rules ", h("small", {}, `as ${engine} states them`)), h("dl", {class: "rules"}, rules)] : "",
       h("h4", {}, "Checks"),
       scrolled("Checks of " + found.name, h("table", {class: "checks"}, heads("Sample", ...checks), h("tbody", {}, rows))),
       found.opened);

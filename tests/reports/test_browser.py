@@ -114,6 +114,7 @@ def test_a_table_shows_rules_and_checks(browser):
     part = dom[dom.index('<details class="c o"') :]
     assert plain(part[: part.index("</summary>")]).startswith("erf 4 cases✓ reference✗ minigrad.adapter:engine: 1 fail")
     assert "The value of erf." in part[: part.index("</summary>")]
+    assert "Derivative rules as reference states them" in plain(part)
     assert plain(part[part.index("<dl") : part.index("</dl>")]) == "ErfBackward0d/dx = 2 / sqrt(pi) * exp(-x * x)"
     assert rows(part[part.index("<table") : part.index("</table>")]) == [
         ["Sample", "value", "vjp"], ["plain", "✓", "✓✗"], ["zero, dim", "✓", "✓"]
