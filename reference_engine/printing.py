@@ -7,17 +7,20 @@ and last three of each dimension are shown. Source: torch.set_printoptions (defa
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import BatchedTensor
 from reference_engine.state import state
 from reference_engine.tape.overridden import is_overridden
 from reference_engine.tape.tangents import get
+from reference_engine.tape.transforms import reaches_living
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from reference_engine.tensor import Tensor
 
@@ -25,7 +28,38 @@ LINE, THRESHOLD, EDGE = 80, 1000, 3
 
 
 def show(tensor: Tensor) -> str:
-    """The text of a tensor: its values, its dtype unless it is implied, its history, its tangent."""
+    """The text of a tensor: its values, its dtype unless it is implied, its history, its tangent. Around that stands what it
+    is in the transforms of torch.func that it belongs to, those further in outside; level -2 is of one that has ended.
+    """
+    value, batches = _batches(tensor)
+    text = _plain(value)
+    for _, opening in sorted([*batches, *_tracked(value)]):
+        text = f"{opening}, value=\n{textwrap.indent(text, '    ')}\n)"
+    return text
+
+
+def _batches(tensor: Tensor) -> tuple[Tensor, list[tuple[int, str]]]:
+    """What is held at the bottom, and (number, text) of the vmaps that the tensor is batched in."""
+    found = []
+    while isinstance(tensor, BatchedTensor):
+        number, (source, dim) = tensor._level.number, tensor._source or (tensor._value, 0)
+        found.append((number, f"BatchedTensor(lvl={number}, bdim={dim}"))
+        tensor = source
+    return tensor, found
+
+
+def _tracked(tensor: Tensor) -> Iterator[tuple[int, str]]:
+    """(number, text) of the transforms that differentiate and to which a tensor belongs."""
+    numbers = [(t.number, t.end == 0) for t in (*state.reversing, *state.kept) if t.made(tensor)]
+    levels = [level for level in state.dual_levels if not level.public and get(tensor, level) is not None]
+    numbers += [(level.number, True) for level in levels]
+    numbers += [(number, False) for number in getattr(tensor._tangents, "ended", ())]
+    for number, running in numbers:
+        yield number, f"GradTrackingTensor(lvl={number if running else -2}"
+
+
+def _plain(tensor: Tensor) -> str:
+    """The text of a tensor by itself."""
     name = "Parameter containing:\ntensor(" if type(tensor).__name__ == "Parameter" else "tensor("
     indent = len("tensor(")
     text = name + _body(elements(tensor), indent)
@@ -62,11 +96,11 @@ def _extras(tensor: Tensor) -> list[str]:
         extras.append(f"dtype={tensor.dtype}")
     if is_overridden(tensor):
         extras.append("grad_fn=<Invalid>")
-    elif tensor._edge is not None:
+    elif tensor._edge is not None and reaches_living(tensor._edge[0], state.reversing):
         extras.append(f"grad_fn=<{type(tensor.grad_fn).__name__}>")
-    elif tensor._tracked:
+    elif tensor._tracked and tensor._transform is None:
         extras.append("requires_grad=True")
-    tangent = get(tensor, state.dual_levels[-1]) if state.dual_levels else None
+    tangent = get(tensor, state.dual_levels[-1]) if state.dual_levels and state.dual_levels[-1].public else None
     if tangent is not None:
         extras.append(f"tangent={show(tangent)}")
     return extras

@@ -42,6 +42,9 @@ class State(threading.local):
     forward_grad_enabled = True
     vmap_levels: tuple[Any, ...] = ()  # the vmaps around, the innermost last
     transforms = 0  # how many reverse-mode transforms are around
+    reversing: tuple[Any, ...] = ()  # these, the innermost last
+    kept: tuple[Any, ...] = ()  # those that have ended, and of which tensors are left
+    depth = 0  # how many transforms of any kind are around
     exec_group: Any = None  # backward passes that share one recomputation of checkpointed regions
 
     def __init__(self) -> None:
@@ -60,6 +63,7 @@ class State(threading.local):
             or self.dispatch_modes
             or self.dual_levels
             or self.vmap_levels
+            or any(transform.leaves for transform in self.kept)
         )
         self.plain = self.quiet and self.grad_enabled
 

@@ -90,6 +90,8 @@ class Tensor(Described, Converted):
     _grad_dtype: Any = grad_type.OWN
     _inference: bool = False
     _tangents: Any = None
+    _transform: Any = None  # whose input it is
+    _left: tuple[Any, ...] = ()  # the transforms that returned it
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
         """torch.Tensor(data) or torch.Tensor(*sizes): the legacy constructor, in the default dtype."""

@@ -37,7 +37,7 @@ class ReferenceEngine(TorchLike):
             return Mode(lambda: getattr(state, name), put, default)
 
         own = {"grad_layouts_enforced": True, "autocast": None, "forward_grad_enabled": True, "dual_levels": (),
-               "vmap_levels": (), "transforms": 0}  # fmt: skip
+               "vmap_levels": (), "transforms": 0, "reversing": (), "kept": (), "depth": 0}  # fmt: skip
         return (*super().find_modes(), *(switch(name, default) for name, default in own.items()))
 
     def make(self, array: Array, dtype: str, requires_grad: bool) -> Any:

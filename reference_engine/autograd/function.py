@@ -16,7 +16,8 @@ from reference_engine.autograd.function_tangents import push
 from reference_engine.autograd.once import once_differentiable
 from reference_engine.batching.tensor import innermost_of_all
 from reference_engine.state import state
-from reference_engine.tape.node import edge_of, next_sequence_number
+from reference_engine.tape.node import next_sequence_number
+from reference_engine.tape.transforms import outer_edge
 from reference_engine.tensor import Tensor
 
 NEEDS_SETUP = (
@@ -133,7 +134,7 @@ class Function(metaclass=FunctionMeta):
         node.sequence_number = next_sequence_number()
         node.is_tensor_input = tuple([isinstance(a, Tensor) for a in args])
         if state.grad_enabled:
-            node.edges = tuple([edge_of(a) for a in args if isinstance(a, Tensor)])
+            node.edges = tuple([outer_edge(a) for a in args if isinstance(a, Tensor)])
         return node
 
 

@@ -41,16 +41,25 @@ DYNAMIC = (
 )
 
 
+ESCAPED = (
+    "Either your tensor may have escaped from inside a function being vmapped and this is a user error (see "
+    "https://pytorch.org/functorch/stable/ux_limitations.html), or there is an internal functorch error in "
+    "`gen_vmap_plumbing` Please file an issue if it looks like the latter"
+)
+
+
 class NeedsLoop(Exception):
     """An operator would read elements that differ between examples: the function has to run example by example."""
 
 
 class Level:
     """One vmap: how many examples there are, and what random operators do in it. A later one has a larger index: it is
-    further in. `looped`: it runs example by example, so that nothing is batched there.
+    further in. `looped`: it runs example by example, so that nothing is batched there. `number`: how many transforms are
+    around, itself included.
     """
 
     _numbers = count()
+    number = 0
 
     def __init__(self, size: int, randomness: str, *, looped: bool = False) -> None:
         self.index, self.size, self.randomness, self.looped = next(Level._numbers), size, randomness, looped
@@ -59,9 +68,10 @@ class Level:
 class Probe:
     """In the place of a batched tensor's array: the form of one example, and no elements."""
 
-    __slots__ = ("dtype", "itemsize", "ndim", "shape", "strides")
+    __slots__ = ("dtype", "itemsize", "level", "ndim", "shape", "strides")
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, level: Level) -> None:
+        self.level = level
         self.shape, self.strides = array.shape[1:], array.strides[1:]
         self.dtype, self.itemsize, self.ndim = array.dtype, array.dtype.itemsize, array.ndim - 1
 
@@ -79,6 +89,8 @@ class Probe:
         return np.lib.stride_tricks.as_strided(np.empty(1, np.int8), self.shape, steps).flags
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        if self.level not in state.vmap_levels:
+            raise RuntimeError(ESCAPED)
         raise NeedsLoop
 
     __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __bool__ = __float__ = __int__ = __index__ = (
@@ -99,7 +111,7 @@ class BatchedTensor(Tensor):
 
     @property
     def _array(self) -> Any:  # type: ignore[override]
-        return Probe(self._value._array)
+        return Probe(self._value._array, self._level)
 
     @classmethod
     def _adopt(cls, tensor: Tensor) -> Tensor:
@@ -125,13 +137,6 @@ class BatchedTensor(Tensor):
 
     def __bool__(self) -> bool:
         raise RuntimeError(CONTROL_FLOW)
-
-    def __repr__(self) -> str:
-        return f"BatchedTensor(lvl={self._depth()}, bdim=0, value=\n    {self._value!r}\n)"
-
-    def _depth(self) -> int:
-        """Which of the vmaps around it is batched in, the outermost being 1."""
-        return 1 + sum(level.index < self._level.index for level in state.vmap_levels)
 
     def data_ptr(self) -> int:
         return self._value.data_ptr()

@@ -11,11 +11,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from reference_engine.batching.tensor import apply, everywhere
+from reference_engine.batching.tensor import apply, bottom, everywhere
 from reference_engine.creation import zeros_like
 from reference_engine.state import state
 from reference_engine.tape.node import LEAF, edge_of
 from reference_engine.tape.tangents import share
+from reference_engine.tape.transforms import Transform, leaving
 from reference_engine.tensor import Tensor
 from reference_engine.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -26,18 +27,16 @@ HOOKS = "torch.func.{grad, vjp, jacrev, hessian} don't yet support saved tensor 
 
 
 @contextmanager
-def transforming() -> Iterator[None]:
+def transforming() -> Iterator[Transform]:
     """The inside of a reverse-mode transform: recorded, and without saved-tensor hooks."""
     if state.saved_tensor_hooks:
         raise RuntimeError(HOOKS)
     before, disabled = state.set_grad_enabled(True), state.saved_tensor_hooks_disabled
     state.saved_tensor_hooks_disabled = HOOKS
-    state.transforms += 1
     try:
-        with out_of_inference():
-            yield
+        with Transform() as transform, out_of_inference():
+            yield transform
     finally:
-        state.transforms -= 1
         state.saved_tensor_hooks_disabled = disabled
         state.set_grad_enabled(before)
 
@@ -65,7 +64,9 @@ def _new_input(x: Any) -> Tensor:
     if not (x.is_floating_point() or x.is_complex()):
         raise RuntimeError("only Tensors of floating point dtype can require gradients")
     x = everywhere(x)
-    return x.view_as(x) if x.requires_grad else apply(_leaf, x)
+    result = x.view_as(x) if x.requires_grad else apply(_leaf, x)
+    state.reversing[-1].owns(bottom(result))
+    return result
 
 
 def _leaf(x: Tensor) -> Tensor:
@@ -105,13 +106,16 @@ def tracked_outside(results: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool
     return bool(leaves_of(results) - own)
 
 
-def outside(tree: Any, *, tracked: bool) -> Any:
+def outside(tree: Any, transform: Transform, *, tracked: bool) -> Any:
     """The tensors of a tree as they leave a transform."""
-    return tree if tracked else tree_map(lambda t: _without_history(t) if isinstance(t, Tensor) else t, tree)
+    if not tracked:
+        return untracked(tree)
+    return tree_map(lambda t: apply(lambda x: leaving(x, transform), t) if isinstance(t, Tensor) else t, tree)
 
 
-def _without_history(tensor: Tensor) -> Tensor:
-    return apply(_bare, tensor) if tensor.requires_grad else tensor
+def untracked(tree: Any) -> Any:
+    """The tensors of a tree without history."""
+    return tree_map(lambda t: apply(_bare, t) if isinstance(t, Tensor) and t.requires_grad else t, tree)
 
 
 def chosen(args: tuple, argnums: Any) -> tuple[list[int], Any]:

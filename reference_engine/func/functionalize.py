@@ -37,10 +37,10 @@ def functionalize(func: Callable, *, remove: str = "mutations") -> Callable:
             from reference_engine.fx.functionalization import functionalized
 
             return functionalized(func, args, kwargs, copies=remove == "mutations_and_views")
-        state.transforms += 1
+        state.transforms, state.depth = state.transforms + 1, state.depth + 1
         try:
             return func(*tree_map(lambda x: x, args), **tree_map(lambda x: x, kwargs))
         finally:
-            state.transforms -= 1
+            state.transforms, state.depth = state.transforms - 1, state.depth - 1
 
     return wrapped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from reference_engine.func.differentiated import chosen, outside, replaced, with_aux
+from reference_engine.func.differentiated import chosen, replaced, untracked, with_aux
 from reference_engine.func.forward import jvp
 from reference_engine.func.mapping import RANDOMNESS, vmap
 from reference_engine.func.reverse import vjp
@@ -172,6 +172,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
                                    "corresponding primal")  # fmt: skip
         zeros = tree_map(lambda y: y.detach() * 0, tree_unflatten(outputs, output_form))
         _, transposed = vjp(lambda u: pull(u), zeros)
-        return outside(transposed(tangents)[0], tracked=connected or any(t.requires_grad for t in given))
+        found = transposed(tangents)[0]
+        return found if connected or any(t.requires_grad for t in given) else untracked(found)
 
     return output, jvp_fn

@@ -73,11 +73,13 @@ def inside(level: Level) -> Iterator[None]:
     """While `level` is the innermost of the vmaps around."""
     before = state.vmap_levels
     state.vmap_levels = (*before, level)
+    level.number = state.depth = state.depth + 1
     state.refresh()
     try:
         yield
     finally:
         state.vmap_levels = before
+        state.depth -= 1
         state.refresh()
 
 

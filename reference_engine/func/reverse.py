@@ -54,7 +54,7 @@ def grad_and_value(func: Callable, argnums: int | tuple[int, ...] = 0, has_aux: 
 def _grad_and_value(func: Callable, argnums: Any, has_aux: bool, args: tuple, kwargs: dict) -> tuple:
     """(gradient, (value, aux))."""
     outer_grad_mode = state.grad_enabled
-    with transforming():
+    with transforming() as transform:
         numbers, picked = chosen(args, argnums)
         inputs = new_inputs(picked)
         result = func(*replaced(args, numbers, inputs, isinstance(argnums, int)), **kwargs)
@@ -67,7 +67,8 @@ def _grad_and_value(func: Callable, argnums: Any, has_aux: bool, args: tuple, kw
         leaves = [value, *(t for t in tree_flatten(aux)[0] if isinstance(t, Tensor))]
         tracked = outer_grad_mode and tracked_outside(leaves, tree_flatten(inputs)[0])
         gradient = gradients([value], inputs, [None], recorded=tracked)
-    return outside(gradient, tracked=tracked), (outside(value, tracked=tracked), outside(aux, tracked=tracked))
+    gradient, value, aux = outside((gradient, value, aux), transform, tracked=tracked)
+    return gradient, (value, aux)
 
 
 def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
@@ -75,7 +76,7 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     in the form of the output, is a tuple with the vector-Jacobian product for each primal. Source: torch.func.vjp.
     """
     outer_grad_mode = state.grad_enabled
-    with transforming():
+    with transforming() as transform:
         inputs = new_inputs(primals)
         output, aux = with_aux(func(*inputs), "vjp(f, *primals)", has_aux)
         leaves, form = tree_flatten(output)
@@ -91,12 +92,12 @@ def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
             raise RuntimeError(f"Expected pytree structure of cotangents to be the same as pytree structure of outputs to the "
                                f"function. cotangents: {given_form}, primal output: {form}")  # fmt: skip
         recorded = state.grad_enabled and (connected or any(isinstance(c, Tensor) and c.requires_grad for c in flat))
-        with transforming():
+        with transforming() as pulling:
             found = gradients(leaves, inputs, flat, recorded=recorded)
-        return outside(found, tracked=recorded)
+        return outside(found, pulling, tracked=recorded)
 
-    result = outside(tree_unflatten(leaves, form), tracked=tracked)
-    return (result, vjp_fn, outside(aux, tracked=tracked)) if has_aux else (result, vjp_fn)
+    result, aux = outside((tree_unflatten(leaves, form), aux), transform, tracked=tracked)
+    return (result, vjp_fn, aux) if has_aux else (result, vjp_fn)
 
 
 def _check_differentiable(leaves: list) -> None:

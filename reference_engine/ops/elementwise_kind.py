@@ -27,12 +27,12 @@ from reference_engine.ops.kinds import (
     Rule,
     _array_at,
     _tensor_at,
-    camel,
     conj,
     innermost,
     is_complex,
     run_batched,
 )
+from reference_engine.ops.rules import camel
 from reference_engine.state import state
 from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, VersionCounter, save_input

@@ -16,7 +16,6 @@ dimensions and the cast to the input's dtype, which the backward pass does on th
 from __future__ import annotations
 
 import inspect
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +24,11 @@ from reference_engine import narrow_types
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
-from reference_engine.ops.rules import Rule, Values
+from reference_engine.ops.rules import Rule, Values, camel
 from reference_engine.state import process, state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, Packed, read_array, read_tensor, save_input, save_output
+from reference_engine.tape.transforms import outer_edge
 from reference_engine.tape.views import link_views
 from reference_engine.tensor import Tensor, mark_inference, wrap
 
@@ -235,10 +235,11 @@ class Operator:
 
     def edges(self, inputs: tuple) -> tuple[Edge | None, ...]:
         """An edge per tensor input, None where it is not tracked or no rule exists for it."""
+        edge = outer_edge if state.kept else edge_of
         if self.variadic or self.joint is not None:
-            return tuple([edge_of(x) if isinstance(x, Tensor) else None for x in inputs])
+            return tuple([edge(x) if isinstance(x, Tensor) else None for x in inputs])
         rules = self.rules
-        return tuple([edge_of(x) if isinstance(x, Tensor) and rules[i] is not None else None
+        return tuple([edge(x) if isinstance(x, Tensor) and rules[i] is not None else None
                       for i, x in enumerate(inputs)])  # fmt: skip
 
     def make_node(self, edges: tuple, inputs: tuple, params: dict[str, Any], outs: tuple[Tensor, ...]) -> OpNode:
@@ -361,12 +362,6 @@ def positional(forward: Callable) -> tuple[str, ...]:
     """The names of a function's positional parameters: an operator's tensor inputs."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple(n for n, p in inspect.signature(forward).parameters.items() if p.kind in kinds)
-
-
-def camel(name: str) -> str:
-    """torch's node name stem: "log_softmax" -> "LogSoftmax", "log1p" -> "Log1P"."""
-    stem = "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
-    return re.sub(r"(?<=\d)[a-z]", lambda letter: letter[0].upper(), stem)
 
 
 def general(name: str, forward: Callable, *rules: Callable | None, **options: Any) -> Operator:

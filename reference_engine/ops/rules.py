@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 from reference_engine.tape.saved import read_array
@@ -54,3 +55,9 @@ class Values(dict):
             raise KeyError(f"{op.name}: a rule asks for {name!r}, which is no input, output, parameter or auxiliary")
         self[name] = value
         return value
+
+
+def camel(name: str) -> str:
+    """torch's node name stem: "log_softmax" -> "LogSoftmax", "log1p" -> "Log1P"."""
+    stem = "".join(part[:1].upper() + part[1:] for part in name.strip("_").split("_"))
+    return re.sub(r"(?<=\d)[a-z]", lambda letter: letter[0].upper(), stem)

@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 class Tangents(dict):
     """A tensor's tangents by level."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("__weakref__", "ended")
+    ended: tuple[int, ...]  # the numbers of transforms that have ended and at whose levels it had tangents
 
 
 class Level:
     """One level of forward mode. `public`: entered by forward_ad, not by a transform."""
 
     def __init__(self, index: int, *, public: bool) -> None:
-        self.index, self.public = index, public
+        self.index, self.public, self.number = index, public, state.depth + 1
         self.holders: list[weakref.ref[Tangents]] = []
 
     def end(self) -> None:
@@ -39,6 +40,8 @@ class Level:
             holder = reference()
             if holder is not None:
                 holder.pop(self, None)
+                if not self.public:
+                    holder.ended = (*getattr(holder, "ended", ()), self.number)
         self.holders = []
 
 
@@ -46,6 +49,7 @@ def enter(*, public: bool) -> Level:
     """Starts a level inside those that there are."""
     level = Level(len(state.dual_levels), public=public)
     state.dual_levels = (*state.dual_levels, level)
+    state.depth += not public
     state.refresh()
     return level
 
@@ -53,6 +57,7 @@ def enter(*, public: bool) -> Level:
 def leave(level: Level) -> None:
     """Ends the innermost level."""
     state.dual_levels = tuple(other for other in state.dual_levels if other is not level)
+    state.depth -= not level.public
     state.refresh()
     level.end()
 

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
+from reference_engine import printing
+from reference_engine.batching import tensor as batching
 from reference_engine.func import differentiated, ensembles, forward, functional_call, jacobians, reverse
 from reference_engine.func.functionalize import functionalize
 from reference_engine.fx import functionalization, tracing
 from reference_engine.ops.joining import stack
 from reference_engine.state import State, state
-from reference_engine.tape import tangents
+from reference_engine.tape import node, tangents, transforms
 from reference_engine.tensor import Tensor
 from tests.faulty_engines.patching import Patch, asking, fault
 
@@ -321,3 +325,52 @@ def graphs_know_one_input(p: Patch) -> None:
 
     original = tracing.Tracer.trace
     p.set(tracing.Tracer, "trace", trace)
+
+
+# --- tensors that are kept -------------------------------------------------------------------------------------------
+
+
+@fault("func_transforms")
+def kept_tensors_stay_tracked(p: Patch) -> None:
+    """Operators on a tensor that was kept longer than its transform are recorded, to an input that is gone."""
+    p.function(transforms.outer_edge, node.edge_of)
+
+
+@fault("func_transforms")
+def kept_tensors_lose_all_history(p: Patch) -> None:
+    """A tensor that was kept longer than its transform is a constant, also where its value is tracked outside."""
+
+    def outer_edge(tensor: Tensor) -> Any:
+        return None if any(t.leaves and t.made(tensor) for t in state.kept) else node.edge_of(tensor)
+
+    p.function(transforms.outer_edge, outer_edge)
+
+
+@fault("func_transforms")
+def transforms_do_not_show(p: Patch) -> None:
+    """A tensor's text does not say that a transform tracks it."""
+    p.set(printing, "_tracked", lambda tensor: [])
+
+
+@fault("func_transforms")
+def transforms_are_not_numbered(p: Patch) -> None:
+    """Each transform's wrapper is numbered as if it was the only one."""
+
+    def init(self: Any) -> None:
+        original(self)
+        self.number = 1
+
+    original = transforms.Transform.__init__
+    p.set(transforms.Transform, "__init__", init)
+
+
+@fault("func_transforms")
+def kept_batched_tensors_show_an_example(p: Patch) -> None:
+    """A batched tensor that was kept longer than its vmap stands for its first example."""
+
+    def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return np.zeros(self.shape, self.dtype)
+
+    for name in ("astype", "__array_ufunc__"):
+        p.wrap(batching.Probe, name, lambda original: lambda self, *a, **k: (
+            refuse(self) if self.level not in state.vmap_levels else original(self, *a, **k)))  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,7 @@ from reference_engine.func import (
     vjp,
     vmap,
 )  # fmt: skip
+from reference_engine.state import state
 
 F = torch.nn.functional
 
@@ -287,3 +290,45 @@ def test_what_transforms_refuse(what: str) -> None:
     call, error, message = WRONG[what]
     with pytest.raises(error, match=message):
         call(torch.ones(2))
+
+
+def test_a_tensor_is_the_transforms_that_made_it_and_not_of_those_that_returned_it() -> None:
+    """What is returned with history outside is an ordinary tensor there; what was kept besides is not."""
+    w, kept = torch.tensor(2.0, requires_grad=True), []
+
+    def f(x: Any) -> Any:
+        y = x * x * w
+        kept.append(y)
+        return y
+
+    value, pull = torch.func.vjp(f, torch.tensor(3.0))
+    assert repr(value) == "tensor(18., grad_fn=<MulBackward0>)"
+    assert repr(kept[0]) == "GradTrackingTensor(lvl=-2, value=\n    tensor(18., grad_fn=<MulBackward0>)\n)"
+    assert pull(torch.tensor(1.0))[0].item() == 12.0
+    (value * 2).backward()
+    assert w.grad is not None
+    assert w.grad.item() == 18.0
+    constant = torch.func.grad(lambda x: kept.append(x * x) or x * 3.0)(torch.tensor(1.0))
+    assert repr(constant) == "tensor(3.)"
+    assert not (kept[1] * 2).requires_grad
+
+
+def test_nothing_is_looked_up_once_no_tensor_is_kept() -> None:
+    """The short path is taken again when the last one is gone; also after a transform that raised."""
+    kept = []
+    torch.func.grad(lambda x: kept.append(x.sin()) or x * 2)(torch.tensor(1.0))
+    assert not state.plain
+    kept.clear()
+    assert state.plain
+    with pytest.raises(RuntimeError, match="scalar"):
+        torch.func.grad(lambda x: x * 2)(torch.ones(2))
+    assert (state.plain, state.depth, state.kept, state.reversing) == (True, 0, (), ())
+
+
+def test_an_input_that_is_kept_is_its_value() -> None:
+    """Not its history alone: the input itself is no longer tracked by the transform."""
+    kept: list = []
+    torch.func.grad(lambda x: kept.append(x) or x * 2)(torch.tensor(1.0))
+    assert repr(kept[0]) == "GradTrackingTensor(lvl=-2, value=\n    tensor(1.)\n)"
+    assert not (kept[0] * 2).requires_grad
+    assert torch.func.grad(lambda x: x * kept[0])(torch.tensor(3.0)).item() == 1.0
