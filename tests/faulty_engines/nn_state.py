@@ -205,6 +205,19 @@ def modules_zero_their_own_gradients(p: Patch) -> None:
 
 
 @fault("nn")
+def frozen_layers_cut_the_graph(p: Patch) -> None:
+    """What a layer with frozen parameters returns has no history."""
+
+    def call(self: Any, *args: Any, **how: Any) -> Any:
+        result = original(self, *args, **how)
+        own = list(self.parameters(recurse=False))
+        return result.detach() if own and not any(x.requires_grad for x in own) else result
+
+    original = Module.__call__
+    p.set(Module, "__call__", call)
+
+
+@fault("nn")
 def clipping_returns_the_clipped_norm(p: Patch) -> None:
     """clip_grad_norm_ returns the norm that gradients have after it."""
 
