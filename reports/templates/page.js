@@ -98,7 +98,7 @@
   function mark(item) {
     const letters = [...item.verdicts], plain = letters.every(letter => letter === letters[0]);
     const what = data.engines.map((name, n) => name + (said(item, n) || ": pass")).join("; ");
-    item.mark = h("button", {type: "button", class: "k", title: `${item.sample}, ${item.check}: ${what}`, "aria-label": `${item.id}, ${what}`, "aria-expanded": "false"},
+    item.mark = h("button", {type: "button", class: "mark", title: `${item.sample}, ${item.check}: ${what}`, "aria-label": `${item.id}, ${what}`, "aria-expanded": "false"},
       (plain ? letters.slice(0, 1) : letters).map(letter => h("b", {class: "v " + data.letters[letter][0]}, data.letters[letter][1])));
     item.mark.addEventListener("click", () => toggle(item));
     return item.mark;
@@ -163,7 +163,7 @@
       const here = found.cases.filter(c => c.shown).length;
       found.section.hidden = !here;
       found.count.textContent = here < found.cases.length ? `${number(here)} of ${plural(found.cases.length)}` : plural(here);
-      const open = here > 0 && visible <= AT_ONCE;
+      const open = here > 0 && (visible <= AT_ONCE || name !== "");
       if (open !== found.opened) found.details.open = found.opened = open;
       draw(found);
     }
