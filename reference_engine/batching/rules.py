@@ -225,7 +225,10 @@ def product_added(op: Operator, inputs: tuple, params: dict[str, Any], level: Le
     beta, alpha = params.get("beta", 1), params.get("alpha", 1)
     product = registry.functions["matmul"](*(exposed(x, level) if is_batched_at(x, level) else x for x in (a, b)))
     product = product if alpha == 1 else product * alpha
-    return product if beta == 0 else aligned(c, level, 2) * beta + product
+    if beta == 0:
+        return product
+    c = aligned(c, level, 2)
+    return (c if beta == 1 else c * beta) + product
 
 
 def copied(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:

@@ -204,8 +204,11 @@ def bottom(x: Tensor) -> Tensor:
 
 def innermost(values: Any) -> Level | None:
     """The innermost level at which any of `values` is batched."""
-    levels = [x._level for x in values if isinstance(x, BatchedTensor)]
-    return max(levels, key=lambda level: level.index) if levels else None
+    found = None
+    for x in values:
+        if isinstance(x, BatchedTensor) and (found is None or x._level.index > found.index):
+            found = x._level
+    return found
 
 
 def innermost_of_all(values: Any) -> Level | None:

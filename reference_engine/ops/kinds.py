@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import narrow_types
+from reference_engine.batching.tensor import innermost
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
@@ -312,13 +313,6 @@ class Operator:
             return tuple(results)
         return tuple([rule(grads, values) if want and rule is not None else None
                       for rule, want in zip(self.rules, needed, strict=True)])  # fmt: skip
-
-
-def innermost(inputs: Sequence[Any]) -> Any:
-    """The innermost vmap level at which an input is batched."""
-    from reference_engine.batching.tensor import innermost as found
-
-    return found(inputs)
 
 
 def run_batched(op: Operator, inputs: tuple, params: dict[str, Any], level: Any) -> Any:

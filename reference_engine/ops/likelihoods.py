@@ -19,7 +19,7 @@ from reference_engine.ops.gates import gated
 from reference_engine.ops.kinds import general
 from reference_engine.ops.losses import constant_weight, reduce_forward, reduced, reduction_of, seed
 from reference_engine.ops.masking import masked
-from reference_engine.ops.positions import place
+from reference_engine.ops.positions import open_grid, place
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
 
@@ -117,7 +117,7 @@ def _nll_forward(x: np.ndarray, *, target: np.ndarray, weight: Any, ignore_index
         return values if all_kept else np.where(keep, values, np.zeros((), values.dtype))
 
     classes = kept(target)
-    grid = _open_grid(target.shape)
+    grid = open_grid(target.shape)
     key = (grid[0], classes, *grid[1:]) if grid else (classes,)
     w = kept(np.ones(target.shape, x.dtype) if weight is None else weight[classes].astype(x.dtype))
     loss = kept(-x[key] * w)
@@ -125,11 +125,6 @@ def _nll_forward(x: np.ndarray, *, target: np.ndarray, weight: Any, ignore_index
         return loss, key, w
     norm = np.add.reduce(w, axis=None) if reduction == "mean" else x.dtype.type(1)
     return np.asarray(np.add.reduce(loss, axis=None) / norm, x.dtype), key, kept(w / norm)
-
-
-def _open_grid(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Per dimension its indices, lined up along that dimension."""
-    return [np.arange(n).reshape(-1, *(1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)]
 
 
 def _nll_rule(g: Any, x: Any, key: Any, spread: Any) -> Any:

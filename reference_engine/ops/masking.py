@@ -11,6 +11,7 @@ import numpy as np
 
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
+from reference_engine.ops.values import ZEROS
 from reference_engine.tensor import Tensor, wrap
 
 LARGE = 1000  # elements from which a product is so much faster than a selection that a look at its result pays
@@ -21,15 +22,15 @@ def _masked(g: Any, mask: Any) -> Any:
         return g if mask else g.dtype.type(0)
     if g.size > LARGE:
         product = g * mask
-        if not np.isnan(product.sum()):
+        if not np.isnan(np.vdot(product, product)):  # infinite, never nan, where all are numbers
             return product
-    return np.where(mask, g, np.zeros((), g.dtype))
+    return np.where(mask, g, ZEROS[g.dtype])
 
 
 def _unless(g: Any, mask: Any) -> Any:
     if type(g) is not np.ndarray:
         return g.dtype.type(0) if mask else g
-    return _masked(g, ~mask) if g.size > LARGE else np.where(mask, 0, g)
+    return _masked(g, ~mask) if g.size > LARGE else np.where(mask, ZEROS[g.dtype], g)
 
 
 _masked_op = linear("masked", lambda x, *, mask: _masked(x, mask), lambda g, mask: masked(g, mask),

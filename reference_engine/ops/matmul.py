@@ -33,12 +33,18 @@ def product(a: Any, b: Any) -> Any:
 
 
 def multiplied(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b of arrays that are matrices or batches of them. With one column an outer product, which BLAS is slow at, and of
-    real numbers einsum faster than broadcasting.
+    """a @ b of arrays that are matrices or batches of them.
+
+    With one column it is an outer product, which BLAS is slow at, and for which einsum is faster than broadcasting where
+    numbers are real. Where one b repeats for all of a batch, the rows of the batch are those of one matrix.
     """
-    if a.shape[-1] != 1 or b.shape[-2] != 1:
-        return np.matmul(a, b)
-    return np.einsum("...i,...j->...ij", a[..., 0], b[..., 0, :]) if a.dtype.kind == "f" else a * b
+    if a.shape[-1] == 1 == b.shape[-2]:
+        return np.einsum("...i,...j->...ij", a[..., 0], b[..., 0, :]) if a.dtype.kind == "f" else a * b
+    repeats = b.ndim == 3 and len(b) > 0 and b.strides[0] == 0
+    if repeats and a.shape[:1] == b.shape[:1] and a.ndim == 3:
+        batch, rows, inner = a.shape
+        return np.matmul(a.reshape(batch * rows, inner), b[0]).reshape(batch, rows, b.shape[2])
+    return np.matmul(a, b)
 
 
 # fmt: off

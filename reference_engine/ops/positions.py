@@ -43,10 +43,15 @@ def _key(dim: int, part: Any) -> tuple:
 
 def key_along(dim: int, index: np.ndarray) -> tuple:
     """The key under which x[key] has at each place the element that `index` names along `dim`."""
-    grid = list(np.ogrid[tuple(slice(n) for n in index.shape)])
+    grid = open_grid(index.shape)
     if grid:
         grid[dim] = index
     return tuple(grid)
+
+
+def open_grid(shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Per dimension its indices, lined up along that dimension."""
+    return [np.arange(n).reshape(-1, *(1,) * (len(shape) - 1 - i)) for i, n in enumerate(shape)]
 
 
 # fmt: off

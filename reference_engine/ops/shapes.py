@@ -81,8 +81,10 @@ def _view_forward(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
 
 def _sum_to(x: Any, *, shape: tuple[int, ...]) -> Any:
     extra = x.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
-    return np.add.reduce(np.asarray(x), axis=axes, keepdims=False).reshape(shape)
+    axes = tuple(range(extra))
+    if x.shape[extra:] != shape:
+        axes += tuple(i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1)
+    return np.add.reduce(np.asarray(x), axis=axes).reshape(shape)
 
 
 def _expanded(x: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:

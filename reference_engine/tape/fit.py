@@ -44,4 +44,4 @@ def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     if len(shape) > len(larger):
         return False
     tail = larger[len(larger) - len(shape) :]
-    return all(s in (1, t) for s, t in zip(shape, tail, strict=True))
+    return shape == tail or all(s in (1, t) for s, t in zip(shape, tail, strict=True))

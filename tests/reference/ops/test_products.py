@@ -213,3 +213,14 @@ def test_weights_hold_in_batches():
     unread = torch.full((3, 2, 2), NAN, dtype=torch.float64)
     mapped = torch.func.vmap(lambda c, a, b: torch.addmm(c, a, b, beta=0))(unread, a, b)
     np.testing.assert_allclose(mapped.numpy(), (a @ b).numpy())
+
+
+@pytest.mark.parametrize("batch", [0, 1, 5])
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(2, 3, 4), (1, 3, 4), (2, 1, 4), (0, 3, 4), (2, 0, 4), (2, 3, 0)])
+def test_a_matrix_that_repeats_is_one(batch, rows, inner, columns):
+    """A product with one matrix expanded over a batch is that with its copies."""
+    draw = np.random.default_rng(0)
+    a, b = torch.from_numpy(draw.standard_normal((batch, rows, inner))), draw.standard_normal((inner, columns))
+    one = torch.from_numpy(b).expand(batch, inner, columns)
+    np.testing.assert_allclose((a @ one).numpy(), (a @ one.clone()).numpy(), atol=1e-14)
+    np.testing.assert_allclose((a @ one).numpy(), np.einsum("bij,jk->bik", a.numpy(), b), atol=1e-14)
