@@ -112,6 +112,8 @@ def dimensions(inputs: Sequence[Any]) -> int:
 
 def elementwise(op: Any, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
     """Broadcasting lines up the last dimensions; types are promoted as those of one example are."""
+    if len(inputs) == 1:
+        return op(exposed(inputs[0], level), **params)
     common = dtypes.of_numpy(op.common_dtype(inputs))
     ndim = dimensions(inputs)
     values = [aligned(x, level, ndim) for x in inputs]

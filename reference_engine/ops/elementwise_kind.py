@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching import rules as batching
+from reference_engine.batching.tensor import innermost
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
@@ -28,9 +30,7 @@ from reference_engine.ops.kinds import (
     _array_at,
     _tensor_at,
     conj,
-    innermost,
     is_complex,
-    run_batched,
 )
 from reference_engine.ops.rules import camel
 from reference_engine.state import state
@@ -117,7 +117,7 @@ class Elementwise(Operator):
         if self.refuses_complex is not None:
             self.refuses_complex(inputs)
         if state.vmap_levels and (level := innermost(inputs)) is not None:
-            return run_batched(self, inputs, params, level)
+            return batching.run(self, inputs, params, level)
         if state.dispatch_modes:
             return intercept(self, inputs, params)
         common = self.common_dtype(inputs)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_engine import narrow_types
+from reference_engine.batching import rules as batching
 from reference_engine.batching.tensor import innermost
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
@@ -165,7 +166,7 @@ class Operator:
             result = self.forward(*inputs, **params)
             return result[0] if self.aux and len(self.outputs) == 1 else result
         if state.vmap_levels and (level := innermost(inputs)) is not None:
-            return run_batched(self, inputs, params, level)
+            return batching.run(self, inputs, params, level)
         if state.dispatch_modes:
             return intercept(self, inputs, params)
         if self.view and type(inputs[0]) is not Tensor and inputs[0].is_conj():
@@ -315,20 +316,6 @@ class Operator:
                       for rule, want in zip(self.rules, needed, strict=True)])  # fmt: skip
 
 
-def run_batched(op: Operator, inputs: tuple, params: dict[str, Any], level: Any) -> Any:
-    """An operator on batched tensors."""
-    from reference_engine.batching.rules import run
-
-    return run(op, inputs, params, level)
-
-
-def run_constant(call: Callable, inputs: tuple, params: dict[str, Any], level: Any, elementwise: bool) -> Any:
-    """An operator without derivative on batched tensors."""
-    from reference_engine.batching.rules import looped, run_elementwise
-
-    return (run_elementwise if elementwise else looped)(call, inputs, params, level)
-
-
 def _bypasses(inputs: tuple) -> bool:
     """Whether all inputs are inference tensors: such operations are never recorded, whatever the mode is."""
     for x in inputs:  # noqa: SIM110 - every recorded operator asks, and a generator takes four times as long
@@ -373,7 +360,7 @@ def constant(name: str, forward: Callable, *, elementwise: bool = False) -> Call
 
     def call(*inputs: Any, **params: Any) -> Any:
         if state.vmap_levels and (level := innermost(inputs)) is not None:
-            return run_constant(call, inputs, params, level, elementwise)
+            return (batching.run_elementwise if elementwise else batching.looped)(call, inputs, params, level)
         if state.tracing:
             return state.dispatch_modes[-1].constant_operator(call, inputs, params)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]

@@ -216,7 +216,9 @@ def test_weights_hold_in_batches():
 
 
 @pytest.mark.parametrize("batch", [0, 1, 5])
-@pytest.mark.parametrize(("rows", "inner", "columns"), [(2, 3, 4), (1, 3, 4), (2, 1, 4), (0, 3, 4), (2, 0, 4), (2, 3, 0)])
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"), [(2, 3, 4), (1, 3, 4), (2, 1, 4), (0, 3, 4), (2, 0, 4), (2, 3, 0)]
+)
 def test_a_matrix_that_repeats_is_one(batch, rows, inner, columns):
     """A product with one matrix expanded over a batch is that with its copies."""
     draw = np.random.default_rng(0)
