@@ -260,6 +260,17 @@ def test_vmap_draws_with_parameters_of_each_example() -> None:
     assert abs(own[0] - own[1]).max() > 1e-3
 
 
+def checkpointed(x):
+    return torch.utils.checkpoint.checkpoint(torch.sin, x, use_reentrant=False)
+
+
+def test_checkpointed_calls_are_mapped() -> None:
+    """Under vmap and jvp a checkpointed function is the function."""
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert vmap(checkpointed)(x).tolist() == x.sin().tolist()
+    assert jvp(checkpointed, (x,), (x,))[1].tolist() == (x.cos() * x).tolist()
+
+
 def test_named_results_are_nests() -> None:
     """What an operator returns by name keeps its names through transforms."""
     x = torch.tensor([[3.0, 1.0], [2.0, 5.0]])
@@ -280,6 +291,7 @@ WRONG = {
     "no tensor": (lambda x: functional_call(torch.nn.Linear(1, 1), {"bias": "x"}, x), TypeError, "not an instance of"),
     "flag": (lambda x: grad(lambda a: a.requires_grad_().sum())(x), RuntimeError, "attempting to call Tensor.requires_grad_"),
     "retain_grad": (lambda x: grad(lambda a: (a * 2).retain_grad())(x), RuntimeError, "Tensor.retain_grad"),
+    "checkpoint": (lambda x: grad(lambda a: checkpointed(a).sum())(x), RuntimeError, "don't yet support saved tensor hooks"),
     "data": (lambda x: vmap(lambda a: a.data)(x), RuntimeError, "accessing `data` under vmap"),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from reference_engine.creation import empty
+from reference_engine.state import state
 from reference_engine.utils.checkpoint.around import surroundings
 from reference_engine.utils.checkpoint.errors import CheckpointError
 from reference_engine.utils.checkpoint.reentrant import CheckpointFunction
@@ -61,6 +62,10 @@ def _recorded(function: Callable, args: tuple, kwargs: dict[str, Any], context_f
         if context_fn is not noop_context_fn:
             raise ValueError("debug=True is incompatible with non-default context_fn")
         context_fn, explained = traced()
+    if state.transforming:
+        if state.saved_tensor_hooks_disabled is not None and state.grad_enabled:
+            raise RuntimeError(state.saved_tensor_hooks_disabled)
+        return function(*args, **kwargs)  # a batch, or tangents: what is recorded outside keeps its tensors
     first, second = context_fn()
     restored = surroundings(preserve_rng_state=preserve_rng_state)
 
