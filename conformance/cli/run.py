@@ -37,7 +37,12 @@ SECONDS = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--profile", metavar="NAME", help="Run a whole profile, and print the percentage that passes.")
-@click.option("--results", type=FILE, metavar="FILE", help="Append every result to this file as it comes (JSON lines).")
+@click.option(
+    "--results",
+    type=FILE,
+    metavar="FILE",
+    help="Append every result to this file as it comes (JSON lines; packed if *.gz).",
+)
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in the --results file.")
 @click.option("--overwrite", is_flag=True, help="Replace an unfinished run in the --results file.")
 @click.option("--html", type=FILE, metavar="FILE", help="Write the HTML report.")
