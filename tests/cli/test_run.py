@@ -90,7 +90,7 @@ def test_files_are_written(place, capsys):
     assert read("r.jsonl").summary.counts == {"reference": {"pass": 3}}
     lines = [json.loads(line) for line in (place / "r.jsonl").read_text().splitlines()]
     assert [line["kind"] for line in lines] == ["run", *["case", "result"] * 3, "summary"]
-    assert "small/square" in (place / "r.html").read_text()
+    assert "3 of 3 <small>100 %" in (place / "r.html").read_text()
     assert len(list(ET.parse(place / "r.xml").iter("testcase"))) == 3
 
 
