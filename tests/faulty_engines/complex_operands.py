@@ -72,9 +72,12 @@ def reciprocal_does_not_conjugate(p: Patch) -> None:
 @fault("complex")
 def products_forget_the_conjugate_bit(p: Patch) -> None:
     """A product of matrices reads the memory of a lazily conjugated operand as it is."""
-    _everywhere(p, "matmul", lambda original, a, b, **how: original(
-        *(wrap(x._stored) if isinstance(x, complexes.ConjTensor) and not x.requires_grad else x for x in (a, b)), **how))  # fmt: skip
-    p.wrap(Tensor, "__matmul__", lambda original: lambda self, other: engine.matmul(self, other))
+
+    def bare(x: Tensor) -> Tensor:
+        return wrap(x._stored) if isinstance(x, complexes.ConjTensor) and not x.requires_grad else x
+
+    _everywhere(p, "matmul", lambda original, a, b, **how: original(bare(a), bare(b), **how))
+    p.set(Tensor, "__matmul__", lambda self, other: engine.matmul(self, other))
 
 
 @fault("complex")
