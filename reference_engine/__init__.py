@@ -7,9 +7,10 @@ documents, to be read. It imports NumPy and SciPy only. Start with tape/backward
 
 from __future__ import annotations
 
+import sys as _sys
 from typing import Any
 
-from reference_engine import autograd, dtypes, narrow_types, ops, random
+from reference_engine import autograd, dtypes, narrow_types, ops, overrides, random
 from reference_engine.autocasting import autocast, get_autocast_dtype, is_autocast_enabled, set_autocast_enabled
 from reference_engine.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from reference_engine.autograd.grad_mode import (
@@ -127,6 +128,19 @@ from reference_engine.sparse import (  # noqa: E402
 )
 
 vmap = func.vmap
+_C = overrides.binary
+
+# Last: from here on functions ask the classes of their arguments.
+overrides.publish(globals(), [*registry.functions, *(n for n in globals() if n.endswith("_like"))])
+overrides.publish(vars(autograd), ["grad", "backward"])
+for _module in (linalg, fft, special):
+    overrides.publish(vars(_module), [n for n in vars(_module) if not n.startswith("_")])
+_asking = overrides.publish(
+    vars(nn.functional), [n for n in vars(nn.functional) if not n.startswith("_")], "torch.nn.functional"
+)
+_calling = [_m for _n, _m in _sys.modules.items() if _n.startswith(f"{__name__}.nn.modules.")]
+overrides.replace([*_calling, ops.affine], _asking)
+overrides.finish()
 
 
 def set_warn_always(b: Any) -> None:

@@ -40,6 +40,7 @@ class State(threading.local):
     dispatched: Any = None  # the operator that such a mode is being told of
     dual_levels: tuple[Any, ...] = ()  # the levels of forward mode, the innermost last
     forward_grad_enabled = True
+    overrides = True  # whether classes with `__torch_function__` are asked
     vmap_levels: tuple[Any, ...] = ()  # the vmaps around, the innermost last
     transforms = 0  # how many reverse-mode transforms are around
     reversing: tuple[Any, ...] = ()  # these, the innermost last
@@ -95,6 +96,8 @@ class Process:
     anomaly_check_nan: bool = True
     warned: set[str] = set()
     generator: Any = None
+    equip: Callable[[type], None] | None = None  # told of new subclasses of Tensor (overrides.py)
+    unasked: set[type] = {int, float, complex, bool, str, type(None), slice}  # types without a `__torch_function__`
     one_node: bool = True  # whether compositions that torch records as one node are recorded so
 
 

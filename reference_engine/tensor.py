@@ -19,7 +19,7 @@ from reference_engine import dtypes
 from reference_engine.converted import Converted
 from reference_engine.described import Described
 from reference_engine.memory import CPU, Size, Storage, device, kinds
-from reference_engine.state import state
+from reference_engine.state import process, state
 from reference_engine.tape import grad_type
 from reference_engine.tape.node import Node, RemovableHandle, edge_of, leaf_edge, register
 from reference_engine.tape.saved import VersionCounter
@@ -102,6 +102,11 @@ class Tensor(Described, Converted):
             return cls._adopt(wrap(np.zeros(args, default)))
         return cls._adopt(wrap(np.array(args[0] if args else [], default)))
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if process.equip is not None:
+            process.equip(cls)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Everything happens in __new__, as internal construction goes past both."""
 
@@ -120,6 +125,13 @@ class Tensor(Described, Converted):
         """A plain tensor on the same array and version counter, without history."""
         tensor._version_counter()
         return (Tensor if type(tensor._array) is ndarray else type(tensor))._adopt(tensor)
+
+    @staticmethod
+    def _make_subclass(cls: type[Tensor], data: Tensor, require_grad: bool = False) -> Tensor:
+        """A leaf of a subclass on the memory of `data`. Source: notes/extending, of tensor subclasses."""
+        result = cls._adopt(data.detach())
+        result._set_tracked(require_grad)
+        return result
 
     # --- autograd's view of it -----------------------------------------------------------------------------------
 
@@ -327,6 +339,9 @@ class Tensor(Described, Converted):
     @data.deleter
     def data(self) -> None:
         raise RuntimeError("Deleting tensor data is not allowed. Delete tensor instead!")
+
+
+process.unasked.add(Tensor)
 
 
 def _non_leaf_flag(value: bool) -> str:

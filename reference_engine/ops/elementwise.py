@@ -294,6 +294,7 @@ def _where_function(condition: Any, input: Any = None, other: Any = None) -> Any
     return also_save(where(condition, input, other), (condition,))
 
 
+_where_function.__name__ = "where"
 registry.publish("where", _where_function, method=False)
 registry.publish("where", lambda self, condition, other: _where_function(condition, self, other), module=False)
 registry.word("where", where, where)

@@ -20,7 +20,7 @@ from reference_engine.batching.tensor import innermost
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
-from reference_engine.ops.elementwise_rules import F32, F64, compile_arrays, compile_rule, mentions
+from reference_engine.ops.elementwise_rules import F32, F64, compile_arrays, compile_rule, mentions, with_a_number
 from reference_engine.ops.inplace import in_place, refuse_out, write_out
 from reference_engine.ops.kinds import (
     NUMBERS,
@@ -32,8 +32,10 @@ from reference_engine.ops.kinds import (
     conj,
     is_complex,
 )
+from reference_engine.ops.operands import answer_or_leave, input_error, named
 from reference_engine.ops.rules import camel
-from reference_engine.state import state
+from reference_engine.overrides import UNANSWERED, answer
+from reference_engine.state import process, state
 from reference_engine.tape.node import LIGHT, SAVING, leaf_edge, next_sequence_number
 from reference_engine.tape.saved import FREED, FREED_MESSAGE, VersionCounter, save_input
 from reference_engine.tensor import Tensor, new, wrap
@@ -182,22 +184,6 @@ class Elementwise(Operator):
         return np.asarray(x)
 
 
-def with_a_number(node: type[OpNode], position: int, name: str | None) -> type[OpNode]:
-    """The kind of node with a number at a position: no input is there. Its rules raise where there is no name."""
-
-    def next_functions(self: OpNode) -> tuple:
-        every = node.next_functions.fget(self)  # type: ignore[attr-defined]
-        return (*every[:position], *every[position + 1 :])
-
-    def raising(self: OpNode, grads: tuple, needed: Any) -> tuple:
-        raise RuntimeError(f"derivative for aten::{self.op.name} is not implemented")
-
-    own: dict[str, Any] = {"__slots__": (), "__module__": __name__, "next_functions": property(next_functions)}
-    if name is None:
-        own.update(arrays=raising, tensors=raising)
-    return type(name or "NotImplemented", (node,), own)
-
-
 def elementwise(name: str, ufunc: Callable, *partials: str | None, numeric: str = "num", node: str | None = None,
                 saved_names: Sequence[str] | None = None, inplace: bool = True, method: bool = True,
                 module: bool = True, with_number: dict[int, str | None] | None = None) -> Callable:  # fmt: skip
@@ -236,10 +222,6 @@ def _mismatch(*arrays: Any) -> RuntimeError:
 
     shapes = [np.shape(a) for a in arrays]
     return mismatch(shapes[0], shapes[-1])
-
-
-def _input_error(name: str, position: str, x: Any) -> TypeError:
-    return TypeError(f"{name}(): argument '{position}' must be Tensor, not {type(x).__name__}")
 
 
 def _unary(op: Elementwise) -> Any:
@@ -281,8 +263,10 @@ def _unary(op: Elementwise) -> Any:
                     else:
                         node.role, node.saved = LIGHT, ()
                 return result
-        if not isinstance(input, Tensor) and isinstance(input, NUMBERS):
-            raise _input_error(op.name, "input", input)
+        if type(input) not in process.unasked and (told := answer(call, (input,), named(out))) is not UNANSWERED:
+            return told
+        if not isinstance(input, (Tensor, ndarray, np.generic)):
+            raise input_error(op.name, "input", input)
         return _into(long(input), out, op.name)
 
     return call
@@ -291,10 +275,9 @@ def _unary(op: Elementwise) -> Any:
 def _binary(op: Elementwise) -> Any:
     """The callable of a binary operator, with its short path."""
     ufunc, node_class, long = op.ufunc, op.node, op.__call__
-    rule_a, rule_b = op.uses
-    a_for_a, b_for_a, y_for_a = (i in rule_a for i in range(3))
-    a_for_b, b_for_b, y_for_b = (i in rule_b for i in range(3))
-    saves, keeps_y = bool(rule_a | rule_b), y_for_a or y_for_b
+    a_for_a, b_for_a, y_for_a = (i in op.uses[0] for i in range(3))
+    a_for_b, b_for_b, y_for_b = (i in op.uses[1] for i in range(3))
+    saves, keeps_y = any(op.uses), y_for_a or y_for_b
     differentiable = op.partials[0] is not None and op.partials[1] is not None
 
     def call(input: Any, other: Any, *, out: Any = None) -> Any:
@@ -345,9 +328,16 @@ def _binary(op: Elementwise) -> Any:
                 else:
                     node.role, node.saved = LIGHT, ()
                 return result
-        return _into(_of_numbers(op, long(input, other), input, other), out, op.name)
+        return _the_long_way(op, call, input, other, out)
 
     return call
+
+
+def _the_long_way(op: Elementwise, call: Callable, input: Any, other: Any, out: Any) -> Any:
+    """A binary operator on whatever it is given; the operands' classes are asked where they are not the usual ones."""
+    usual = type(input) in process.unasked and type(other) in process.unasked
+    told = UNANSWERED if usual else answer_or_leave(op.name, call, input, other, out)
+    return told if told is not UNANSWERED else _into(_of_numbers(op, op(input, other), input, other), out, op.name)
 
 
 def _of_numbers(op: Elementwise, result: Any, *inputs: Any) -> Any:

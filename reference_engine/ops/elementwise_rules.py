@@ -105,3 +105,19 @@ def _rules_text(partials: Sequence[str | None], names: Sequence[str], **reading:
 def read_scalar(entry: Any, node: OpNode) -> Any:
     """A saved entry of a 0-d operation as a NumPy scalar."""
     return scalar(read_array(entry, node))
+
+
+def with_a_number(node: type[OpNode], position: int, name: str | None) -> type[OpNode]:
+    """The kind of node with a number at a position: no input is there. Its rules raise where there is no name."""
+
+    def next_functions(self: OpNode) -> tuple:
+        every = node.next_functions.fget(self)  # type: ignore[attr-defined]
+        return (*every[:position], *every[position + 1 :])
+
+    def raising(self: OpNode, grads: tuple, needed: Any) -> tuple:
+        raise RuntimeError(f"derivative for aten::{self.op.name} is not implemented")
+
+    own: dict[str, Any] = {"__slots__": (), "__module__": __name__, "next_functions": property(next_functions)}
+    if name is None:
+        own.update(arrays=raising, tensors=raising)
+    return type(name or "NotImplemented", (node,), own)

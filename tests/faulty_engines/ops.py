@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import reference_engine as engine
+from reference_engine import overrides
 from reference_engine.ops import (
     activations,
     affine,
@@ -342,3 +343,15 @@ def norms_stay_out_of_gradients(p: Patch) -> None:
     """The gradient of fft has the scale of the default norm whatever the norm."""
     for op in (fourier.c2c, fourier.real_c2c):
         p.rules(op, _unscaled(op.rules[0].fn))
+
+
+@fault("ops")
+def results_of_subclasses_are_plain(p: Patch) -> None:
+    """What a function makes of a subclass's instance is a plain tensor."""
+    p.set(overrides, "_converted", lambda result, cls: result)
+
+
+@fault("ops")
+def classes_are_not_asked(p: Patch) -> None:
+    """An object that has __torch_function__ is an argument like any other."""
+    p.set(overrides, "_asks", lambda x: False)

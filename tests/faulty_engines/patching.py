@@ -56,11 +56,11 @@ class Patch:
         words = [registry.functions, registry.methods, registry.ARRAY_WORDS, registry.TENSOR_WORDS]
         for owner in [*modules, reference_engine.Tensor]:
             for name, value in list(vars(owner).items()):
-                if value is original:
+                if value is original or getattr(value, "__wrapped__", None) is original:
                     self.set(owner, name, replacement)
         for table in words:
             for name, value in list(table.items()):
-                if value is original:
+                if value is original or getattr(value, "__wrapped__", None) is original:
                     self.set(table, name, replacement)
         assert len(self._undo) > count, f"the engine holds {original!r} nowhere"
 
