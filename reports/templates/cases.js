@@ -92,13 +92,13 @@ function differences(part) {
   return [scrolled("Differences of " + part.engine, h("table", {class: "diff"}, columns, h("tbody", {}, rows))), more(part.more, "difference")];
 }
 
-// What one engine's result says besides its observations.
-function engine(part, letters) {
+// What one engine's result says besides its observations; its heading is of this level.
+function engine(part, letters, level) {
   const [slug, symbol, verdict] = letters[part.letter];
   const missing = (part.missing || []).map((name, n) => [n ? ", " : "", h("code", {}, name)]);
   const [error, traceback] = part.error || [];
   return h("section", {class: "eng"},
-    h("h5", {}, part.engine + " ", h("span", {class: "v " + slug}, `${symbol} ${verdict}`),
+    h("h" + level, {}, part.engine + " ", h("span", {class: "v " + slug}, `${symbol} ${verdict}`),
       part.finding ? h("small", {}, " " + part.finding) : "", part.waived ? h("small", {}, " waived: " + part.waived) : ""),
     (part.notes || []).map(note => h("p", {class: "note"}, note)),
     missing.length ? h("p", {}, "Not spelled by this engine: ", missing, part.unlisted ? ` and ${part.unlisted} more` : "") : "",
@@ -107,13 +107,13 @@ function engine(part, letters) {
     traceback ? h("details", {class: "tb"}, h("summary", {}, "Traceback"), h("pre", {tabindex: "0", "aria-label": "Traceback"}, traceback)) : "");
 }
 
-// Everything about a case.
-function body(name, details, data) {
+// Everything about a case; `level` is that of the headings in it.
+function body(name, details, data, level) {
   const about = [details.source || "no source recorded", details.place, details.covers && "also covers " + details.covers.join(", ")];
   return h("div", {class: "b"},
     h("p", {class: "src"}, about.filter(Boolean).join(" · ") + " · ", h("a", {href: "#" + encodeURIComponent(name)}, "link to this case")),
     (details.notes || []).map(note => h("p", {class: "note"}, note)),
-    program(details), observations(details, data.engines), (details.engines || []).map(part => engine(part, data.letters)),
+    program(details), observations(details, data.engines), (details.engines || []).map(part => engine(part, data.letters, level)),
     h("p", {class: "repro"}, h("span", {}, "Reproduce:"), " ",
       h("code", {}, ["autograd-conformance run", quoted(name), details.options].filter(Boolean).join(" ")), " ",
       h("button", {type: "button", class: "copy"}, "Copy")));

@@ -67,7 +67,7 @@
   }
   async function fill(item, element) {
     if (item.filled) return item.filled;
-    return item.filled = details(item).then(found => { element.append(body(item.name, found, data)); });
+    return item.filled = details(item).then(found => { element.append(body(item.name, found, data, item.operator ? 6 : 4)); });
   }
   function operator(found) {
     if (found.element) return found.element;

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,15 @@ def test_a_table_shows_rules_and_checks(browser):
     assert opened.count("<article") == 1
     assert '<article id="ops.special/erf[plain,vjp]"' in opened
     assert "mathematically wrong" in opened
+
+
+@pytest.mark.parametrize("records", [samples.every_verdict(), table_of_operators()], ids=["chapters", "table"])
+def test_no_heading_level_is_skipped(browser, records):
+    """What the script opens stands under headings one level apart, as the page's own do."""
+    dom = browser.open(records)
+    levels = [int(level) for level in re.findall(r"<h(\d)\b", dom)]
+    assert max(levels) == (6 if "<article id" in dom else 4)
+    assert all(after <= before + 1 for before, after in pairwise(levels))
 
 
 def test_many_cases_are_listed_by_chapter_only(browser):
