@@ -11,6 +11,7 @@ Which way an operator went is counted in `counts`.
 
 from __future__ import annotations
 
+from string import ascii_letters
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,12 +35,22 @@ TRANSPARENT = frozenset({
     "pow", "abs", "angle", "real", "imag", "conj", "conj_physical", "to_copy", "clone", "alias", "masked_value", "zero", "fill",
     "view_as_real", "view_as_complex", "tril", "triu", "gelu", "elu", "leaky_relu", "softplus", "hardtanh", "threshold",
     "clamp", "logit", "celu", "selu", "silu", "mish", "hardsigmoid", "hardswish", "hardshrink", "softshrink", "log_sigmoid",
-    "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd", "linalg_svdvals", "relu", "polygamma", "nan_to_num",
+    "relu", "polygamma", "nan_to_num",
 })  # fmt: skip
+# Operators of matrices (and, for tau and pivots, vectors), whose kernels take leading dimensions as they come.
+LEADING = {
+    **dict.fromkeys((
+        "linalg_inv_ex", "_linalg_det", "_linalg_slogdet", "_linalg_svd", "linalg_svdvals", "linalg_cholesky_ex", "linalg_qr",
+        "linalg_eigh", "linalg_eig", "linalg_lu_factor_ex", "linalg_ldl_factor_ex", "linalg_matrix_exp", "linalg_pinv",
+        "linalg_matrix_exp_along", "linalg_matrix_rank", "linalg_lstsq_rank", "_linalg_solve_ex", "linalg_solve_triangular",
+        "geqrf",
+    ), (2, 2)),
+    "linalg_householder_product": (2, 1), "lu_exchange": (1,),
+}  # fmt: skip
 # Parameters of operators along dimensions, which `shifted` counts with the batch in front.
 ALONG = frozenset({
     "dim", "dims", "dim0", "dim1", "dim2", "keepdim", "index", "part", "bounds", "offset", "step", "size", "shifts", "correction",
-    "descending", "count", "largest", "inverse", "scale",
+    "descending", "count", "largest", "inverse", "scale", "ord", "k",
 })  # fmt: skip
 MATRICES = {"mm": "matmul", "bmm": "matmul", "mv": "mv", "dot": "dot"}
 
@@ -63,6 +74,8 @@ def _rule(op: Operator, inputs: tuple, params: dict[str, Any]) -> Callable | Non
         return RULES[name]
     if name in MATRICES:
         return matrices
+    if name in LEADING:
+        return leading
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     if len(tensors) != 1 or len(inputs) != 1:
         return None
@@ -132,6 +145,17 @@ def run_elementwise(call: Callable, inputs: tuple, params: dict[str, Any], level
 def along(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
     """An operator along dimensions of one tensor."""
     return op(exposed(inputs[0], level), **shifted(params))
+
+
+def leading(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """An operator of matrices: the batch is one more leading dimension, of all inputs."""
+    core = LEADING[op.name]
+    extra = max(x._array.ndim - n for x, n in zip(inputs, core, strict=False))
+    whole = []
+    for x, n in zip(inputs, core, strict=False):
+        sizes = (level.size, *(1,) * (extra + n - x._array.ndim), *x._array.shape)
+        whole.append(aligned(x, level, extra + n) if is_batched_at(x, level) else x.expand(sizes))
+    return op(*whole, **params)
 
 
 def shifted(params: dict[str, Any]) -> dict[str, Any]:
@@ -266,11 +290,72 @@ def masked(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) ->
     return op(aligned(inputs[0], level, params["mask"].ndim), **params)
 
 
+def sum_added(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """beta * c + alpha * a @ b of vectors or batches, from operators that have rules; with beta 0 c is not read."""
+    c, a, b = inputs
+    beta, alpha = params.get("beta", 1), params.get("alpha", 1)
+    product = registry.functions["matmul"](a, b) * alpha
+    return exposed(product if beta == 0 else c * beta + product, level)
+
+
+def contracted(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """einsum: the batch is one more letter, of the operands that have it and of the result."""
+    sources, target = params["equation"].split("->")
+    letter = next(c for c in ascii_letters if c not in sources)
+    where = [is_batched_at(x, level) for x in inputs]
+    parts = [letter + part if b else part for part, b in zip(sources.split(","), where, strict=True)]
+    whole = [exposed(x, level) if b else x for x, b in zip(inputs, where, strict=True)]
+    return op(*whole, equation=f"{','.join(parts)}->{letter}{target}")
+
+
+def traced(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    return exposed(inputs[0], level).diagonal(0, 1, 2).sum(-1)
+
+
+def padded(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    return op(exposed(inputs[0], level), **{**params, "pairs": ((0, 0), *params["pairs"])})
+
+
+def crossed(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    ndim = dimensions(inputs)
+    return op(
+        *(aligned(x, level, ndim) if is_batched_at(x, level) else x.unsqueeze(0) for x in inputs), **shifted(params)
+    )
+
+
+def normalized(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
+    """Statistics are those of an example, weights are shared by all."""
+    if any(is_batched_at(x, level) for x in inputs[1:]):
+        return _values(looped(op, inputs, params, level))
+    view = {"view": (level.size, *params["view"]), "dims": tuple(d + 1 for d in params["dims"])}
+    return op(exposed(inputs[0], level), *inputs[1:], **{**params, **view})
+
+
+def averaged(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """A loss: element by element, and reduced over an example's elements."""
+    reduction = params["reduction"]
+    losses = elementwise_parts(op, inputs, {**params, "reduction": "none"}, level)
+    if reduction == "none":
+        return losses
+    whole = losses.reshape(level.size, -1)
+    return whole.mean(1) if reduction == "mean" else whole.sum(1)
+
+
+def elementwise_parts(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """Tensors brought to one shape, then the operator."""
+    ndim = dimensions(inputs)
+    return op(*registry.functions["broadcast_tensors"](*(aligned(x, level, ndim) for x in inputs)), **params)
+
+
 RULES: dict[str, Callable] = {
     "view": in_front, "unsafe_view": in_front, "expand": in_front, "sum_to_size": sum_to, "permute": permuted,
     "t": matrix_transposed, "repeat": repeated, "take_key": keyed, "index": keyed, "place": keyed, "index_put_zeros": keyed,
     "cat": joined, "stack": joined, "where": selected, "masked": masked,
-    "addmm": product_added, "copy": copied, "convolution": convolved,
+    "addmm": product_added, "addmv": sum_added, "baddbmm": sum_added, "einsum": contracted, "complex": elementwise_parts,
+    "trace": traced, "constant_pad_nd": padded, "linalg_cross": crossed,
+    **dict.fromkeys(("mse_loss", "smooth_l1_loss", "huber_loss"), averaged),
+    **dict.fromkeys(("native_layer_norm", "native_group_norm", "native_batch_norm"), normalized),
+    "index_select": keyed, "copy": copied, "convolution": convolved,
     **dict.fromkeys((
         "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_avg_pool2d",
         "adaptive_avg_pool3d", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",

@@ -97,7 +97,10 @@ class Probe:
         _refuse
     )
     __iter__ = __len__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __add__ = __mul__ = __invert__ = item = tolist = astype = _refuse
+    __add__ = __mul__ = __sub__ = __neg__ = __truediv__ = __pow__ = __abs__ = __invert__ = _refuse
+    __radd__ = __rmul__ = __rsub__ = __rtruediv__ = __and__ = __or__ = __mod__ = __floordiv__ = _refuse
+    __array_interface__ = base = real = imag = ctypes = property(_refuse)
+    item = tolist = astype = argmax = argmin = argsort = repeat = cumsum = nonzero = _refuse
     reshape = ravel = any = all = sum = max = min = copy = view = transpose = _refuse
     __hash__ = None  # type: ignore[assignment]
 
@@ -140,6 +143,9 @@ class BatchedTensor(Tensor):
 
     def data_ptr(self) -> int:
         return self._value.data_ptr()
+
+    def storage_offset(self) -> int:
+        return self._value.storage_offset()
 
     def __getitem__(self, key: Any) -> Any:
         parts = key if isinstance(key, tuple) else (key,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reference_engine.batching.examplewise import examplewise
 from reference_engine.ops import registry, unordered
 from reference_engine.ops.activations import gelu, glu, gumbel_softmax, log_softmax, normalize, softmax, softplus
 from reference_engine.ops.activations import log_sigmoid as logsigmoid
@@ -137,3 +138,8 @@ from reference_engine.ops.shuffling import channel_shuffle, native_channel_shuff
 
 sigmoid, tanh, relu_ = (registry.functions[name] for name in ("sigmoid", "tanh", "relu_"))
 unordered.activations(globals())
+for _name in (
+    "binary_cross_entropy_with_logits", "dropout", "dropout1d", "dropout2d", "dropout3d", "gaussian_nll_loss", "gumbel_softmax",
+    "multilabel_margin_loss", "soft_margin_loss",
+):  # fmt: skip
+    globals()[_name] = examplewise(globals()[_name])

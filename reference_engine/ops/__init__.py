@@ -2,6 +2,7 @@
 follows from that. Importing this package declares them all and hangs their methods onto Tensor.
 """
 
+from reference_engine.batching import examplewise
 from reference_engine.ops import (
     accepted,
     activations,
@@ -77,6 +78,7 @@ unordered.declare()
 accepted.declare()
 inplace_forms.declare()
 out_forms.declare()
+examplewise.declare()
 numpy_names.declare()
 operators.install()
 

@@ -87,7 +87,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     scaled = input * beta if beta != 1 else input
     smooth = softplus_one(scaled)
     smooth = smooth / beta if beta != 1 else smooth
-    return where(scaled._array > threshold, input, smooth)
+    return where(registry.functions["gt"](scaled, threshold), input, smooth)
 
 
 @one_node("GeluBackward0", "input")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.batching.examplewise import examplewise
 from reference_engine.ops import registry
 from reference_engine.ops.activations import softmax
 from reference_engine.ops.affine import linear
@@ -66,6 +67,7 @@ def _same_heads(q: Tensor, t: Tensor) -> Tensor:
     return wide.reshape(*t._array.shape[:-3], heads, *t._array.shape[-2:])
 
 
+@examplewise
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
                                  dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
                                  enable_gqa: bool = False) -> Tensor:  # fmt: skip

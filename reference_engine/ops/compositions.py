@@ -53,7 +53,7 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 @one_node("EluBackward0", "x")
 def _elu(x: Tensor, alpha: float) -> Tensor:
-    positive = x._array > 0
+    positive = f["gt"](x, 0)
     return where(positive, x, alpha * f["expm1"](where(positive, 0.0, x)))
 
 
@@ -73,7 +73,7 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 @one_node("CeluBackward0", "x")
 def _celu(x: Tensor, alpha: float) -> Tensor:
-    positive = x._array > 0
+    positive = f["gt"](x, 0)
     return where(positive, x, alpha * f["expm1"](where(positive, 0.0, x) / alpha))
 
 

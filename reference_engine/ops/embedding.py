@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.batching.examplewise import examplewise
 from reference_engine.ops import registry
 from reference_engine.ops.also_saved import saves
 from reference_engine.ops.kinds import linear
@@ -102,6 +103,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     return rows(weight, indices=indices, share=share)
 
 
+@examplewise
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """1 at the index given, 0 elsewhere, along a new last dimension. Source: torch.nn.functional.one_hot."""
     indices = tensor._array

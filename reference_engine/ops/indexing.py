@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.examplewise import change_each, for_each
+from reference_engine.batching.tensor import innermost
 from reference_engine.creation import tensor
 from reference_engine.ops import registry
 from reference_engine.ops.also_saved import also_save
@@ -58,6 +60,8 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
 
 def _getitem(self: Tensor, key: Any) -> Tensor:
     parts = list(key) if isinstance(key, tuple) else [key]
+    if state.vmap_levels and innermost(parts) is not None:
+        return for_each(_getitem, (self, key), {})
     if any(_advanced(p) for p in parts):
         return also_save(index_copy_out(self, key=_checked(self, parts)), parts)
     consumed = sum(1 for p in parts if p is not None and p is not Ellipsis)
@@ -152,6 +156,9 @@ def _type_name(value: Any) -> str:
 
 def _setitem(self: Tensor, key: Any, value: Any) -> None:
     parts = list(key) if isinstance(key, tuple) else [key]
+    if state.vmap_levels and innermost(parts) is not None:
+        change_each(_setitem, self, key, value)
+        return
     if any(_advanced(p) for p in parts):
         assign(self, parts, value, accumulate=False)
         return

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.hooks import drawn, randomness
 from reference_engine.ops import registry
 from reference_engine.ops.filling import copy_from
 from reference_engine.ops.inplace import in_place, overwrite
 from reference_engine.ops.registry import method
-from reference_engine.random import Generator, numpy_generator
+from reference_engine.random import Generator
+from reference_engine.state import process
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
 
@@ -55,8 +57,9 @@ def _filled(
 ) -> Tensor:
     """Overwrites `target` with what `draw(generator, shape)` gives."""
     check_inplace(target)
-    values = np.asarray(draw(numpy_generator(generator), target._array.shape))
-    source = wrap(dtypes.converted(values, target._array.dtype))
+    shape, levels = randomness(target._array.shape)
+    values = np.asarray(draw((generator or process.generator)._numpy, shape))
+    source = drawn(wrap(dtypes.converted(values, target._array.dtype)), levels)
     return overwrite(target, lambda alias: copy_from(alias, source))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.examplewise import examplewise
 from reference_engine.batching.tensor import innermost
 from reference_engine.ops import registry
 from reference_engine.ops.activations import log_softmax, softplus_one, straight_through
@@ -92,6 +93,7 @@ def _bce_t(g: Any, x: Any, reduction: str) -> Any:
 bce_op = general("binary_cross_entropy", _bce_forward, _bce_x, _bce_t, saved_names=("self", "target"))
 
 
+@examplewise
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None,
                          reduce: Any = None, reduction: str = "mean") -> Tensor:  # fmt: skip
     """-(t log x + (1 - t) log(1 - x)). Source: torch.nn.functional.binary_cross_entropy."""

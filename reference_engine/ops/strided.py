@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import BatchedTensor, batched
 from reference_engine.memory import restride, storage_elements
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
@@ -57,6 +58,8 @@ windows_view = linear("unfold", _windows, _windows_transpose, inputs=("x",), vie
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """A view of the storage with the size, strides and offset given, in elements. Source: torch.as_strided."""
     size, stride = dims_of((size,)), dims_of((stride,))
+    if isinstance(input, BatchedTensor):
+        return _strided_examples(input, size, stride, storage_offset)
     if len(size) != len(stride):
         raise RuntimeError(f"mismatch in length of strides and shape: size has {len(size)}, stride has {len(stride)}")
     if any(s < 0 for s in stride):
@@ -71,6 +74,19 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     start = storage_elements(input._memory).__array_interface__["data"][0]
     geometry = Geometry.of(input._memory, start)
     return strided_view(input, size=size, stride=stride, offset=offset, geometry=geometry)
+
+
+def _strided_examples(input: BatchedTensor, size: tuple, stride: tuple, storage_offset: int | None) -> Tensor:
+    """The same view of each example, which reaches no further than the example's own elements."""
+    value, start = input._value, input.storage_offset()
+    offset = start if storage_offset is None else int(storage_offset)
+    reach = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    limit = start + sum((n - 1) * s for n, s in zip(input.shape, input.stride(), strict=True))
+    if 0 not in size and not start <= offset <= reach <= limit:
+        raise RuntimeError(f"as_strided(sizes={list(size)}, strides={list(stride)}, storage_offset={offset}) inside vmap reaches "
+                           "memory that is not the example's: as_strided's result may not be that of another example. Please "
+                           "rewrite it with other view operators.")  # fmt: skip
+    return batched(as_strided(value, (value.shape[0], *size), (value.stride(0), *stride), offset), input._level)
 
 
 @method
@@ -151,6 +167,9 @@ def _in_place_view(name: str) -> None:
         from reference_engine.tape.views import check_inplace
 
         check_inplace(self)
+        if isinstance(self, BatchedTensor):  # what it holds becomes what the view holds
+            self._value = getattr(self, name)(*args, **kwargs)._value
+            return self
         result = getattr(self, name)(*args, **kwargs)
         self._bump_version()
         self._array, self._edge = result._array, result._edge

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_engine.batching import functions, hooks, rules, tensor
+from reference_engine.batching import examplewise, functions, hooks, rules, tensor
 from reference_engine.batching.tensor import BatchedTensor, Level, batched, exposed, is_batched_at
 from reference_engine.func import ensembles, mapping
+from reference_engine.ops import strided as views
 from reference_engine.state import state
 from reference_engine.tensor import Tensor
 from tests.faulty_engines.patching import Patch, fault
@@ -224,3 +225,53 @@ def chunks_of_one_are_batched(p: Patch) -> None:
         return mapping._in_chunks(func, "f", flat, dims, form, kwargs, size, randomness, out_dims, 1)
 
     p.function(mapping._looped, looped)
+
+
+# --- one run for all examples ----------------------------------------------------------------------------------------
+
+
+@fault("vmap")
+def elements_that_are_read_start_anew(p: Patch) -> None:
+    """A function that reads elements has the whole function run again, example by example."""
+
+    def again(*_: Any) -> Any:
+        raise tensor.NeedsLoop
+
+    p.function(examplewise.for_each, again)
+
+
+@fault("vmap")
+def reading_for_each_reads_the_first(p: Patch) -> None:
+    """A function that reads elements reads those of the first example for all."""
+    original = examplewise._example
+    p.set(examplewise, "_example", lambda leaves, k, level: original(leaves, 0, level))
+
+
+@fault("vmap")
+def shapes_in_place_change_a_copy(p: Patch) -> None:
+    """A batched tensor keeps its shape where it changes in place."""
+    for name in ("t_", "unsqueeze_", "squeeze_"):
+        p.wrap(Tensor, name, lambda original: lambda self, *args: (
+            self if isinstance(self, BatchedTensor) else original(self, *args)))  # fmt: skip
+
+
+@fault("vmap")
+def strides_are_of_the_batch(p: Patch) -> None:
+    """as_strided of a batched tensor takes its strides from the memory of all examples."""
+
+    def strided(input: BatchedTensor, size: tuple, stride: tuple, storage_offset: Any) -> Tensor:
+        return batched(input._value.as_strided((input._value.shape[0], *size), (1, *stride)), input._level)  # type: ignore[attr-defined]
+
+    p.set(views, "_strided_examples", strided)
+
+
+@fault("vmap")
+def one_system_is_solved(p: Patch) -> None:
+    """An operator of matrices takes those of the first example for all."""
+
+    def leading(op: Any, inputs: tuple, params: dict, level: Level) -> Any:
+        first = exposed(inputs[0], level).select(0, 0)  # type: ignore[attr-defined]
+        return original(op, (first, *inputs[1:]), params, level)
+
+    original = rules.leading
+    p.function(original, leading)

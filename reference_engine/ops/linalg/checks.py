@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import Any
 
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import bottom
+from reference_engine.state import state
 from reference_engine.tensor import Tensor
 
 
@@ -76,10 +79,14 @@ def implemented(kernel: str, x: Tensor) -> Tensor:
     return x
 
 
-def failed(info: np.ndarray) -> tuple[int, str] | None:
-    """The first failure that `info` tells of: the number in it, and "(Batch element i): " in a batch."""
-    flat = np.reshape(info, -1)
-    for element, number in enumerate(flat):
+def failed(info: Tensor) -> tuple[int, str] | None:
+    """The first failure that `info` tells of: the number in it, and "(Batch element i): " in a batch, vmap's too. None where
+    the numbers are not known, in a function that make_fx traces.
+    """
+    numbers: Any = bottom(info)._array
+    if state.tracing and not isinstance(numbers, np.ndarray):
+        return None
+    for element, number in enumerate(np.reshape(numbers, -1)):
         if number:
-            return int(number), f"(Batch element {element}): " if np.ndim(info) else ""
+            return int(number), f"(Batch element {element}): " if np.ndim(numbers) else ""
     return None

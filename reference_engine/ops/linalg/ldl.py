@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from reference_engine.batching.examplewise import examplewise
+from reference_engine.batching.tensor import bottom
 from reference_engine.ops.linalg.checks import LDL, LDLEx, square
 from reference_engine.ops.underivable import unrecorded
 from reference_engine.tensor import Tensor
@@ -46,8 +48,7 @@ _ldl_solve = unrecorded("linalg_ldl_solve", _solved, ("ld", "b"))
 def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> LDLEx:
     """(LD, pivots, info): A = L D L^T, packed; without a derivative. Source: torch.linalg.ldl_factor_ex."""
     result = LDLEx(*_ldl(square("ldl_factor_ex", A)))
-    worst = int(result.info._array.max(initial=0))
-    if check_errors and worst:
+    if check_errors and (worst := int(bottom(result.info)._array.max(initial=0))):
         raise RuntimeError(f"torch.linalg.ldl_factor_ex: D[{worst},{worst}] is zero and using it on ldl_solve would result in a "
                            "division by zero.")  # fmt: skip
     return result
@@ -58,6 +59,7 @@ def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL:
     return LDL(*ldl_factor_ex(A, hermitian=hermitian)[:2])
 
 
+@examplewise
 def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False) -> Tensor:
     """X with L D L^T X = B; without a derivative. Source: torch.linalg.ldl_solve."""
     return _ldl_solve(LD, B, pivots=np.array(pivots._array))

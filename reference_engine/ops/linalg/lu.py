@@ -74,6 +74,15 @@ lu_op = general("linalg_lu_factor_ex", _forward, joint=_rule, inputs=("x",), out
                 nondifferentiable=("pivots", "info"), holomorphic=False)  # fmt: skip
 
 
+# The matrices of permutations that pivots stand for: constants.
+exchange_op = general("lu_exchange", lambda pivots, *, rows, dtype: kernels.permutation(pivots, rows, dtype), None,
+                      inputs=("pivots",))  # fmt: skip
+
+
+def _exchange(pivots: Tensor, like: Tensor) -> Tensor:
+    return exchange_op(pivots, rows=like._array.shape[-2], dtype=like._array.dtype)
+
+
 def _factored(name: str, A: Tensor, pivot: bool) -> tuple[Tensor, Tensor, Tensor]:
     if A._array.ndim < 2:
         raise RuntimeError(
@@ -85,7 +94,7 @@ def _factored(name: str, A: Tensor, pivot: bool) -> tuple[Tensor, Tensor, Tensor
 
 
 def _usable(info: Tensor) -> None:
-    if (failure := failure_in(info._array)) is not None:
+    if (failure := failure_in(info)) is not None:
         number, where = failure
         raise RuntimeError(f"torch.linalg.lu_factor: {where}U[{number},{number}] is zero and using it on lu_solve would result "
                            "in a division by zero. If you still want to perform the factorization, consider calling "
@@ -96,7 +105,7 @@ def _usable(info: Tensor) -> None:
 def lu(A: Tensor, *, pivot: bool = True) -> LU:
     """(P, L, U) with A = P L U; P is constant. Source: torch.linalg.lu."""
     packed, pivots, _ = _factored("linalg.lu", A, pivot)
-    return LU(wrap(kernels.permutation(pivots._array, A._array.shape[-2], A._array.dtype)), *_factors(packed))
+    return LU(_exchange(pivots, A), *_factors(packed))
 
 
 @with_out
@@ -126,7 +135,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
     fit("lu_solve", LU, B, left)
     if not left:  # X A = B is A^H X^H = B^H
         return mH(lu_solve(LU, pivots, mH(B), adjoint=not adjoint))
-    exchange = wrap(kernels.permutation(pivots._array, LU._array.shape[-1], LU._array.dtype))
+    exchange = _exchange(pivots, LU)
     if adjoint:
         inner = solved(mH(LU), solved(mH(LU), B, upper=False), upper=True, unitriangular=True)
         return product(exchange, inner)
@@ -155,8 +164,7 @@ def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpa
     if unpack_pivots and LU_pivots._array.dtype != np.int32:
         raise RuntimeError("torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.\nNote: this "
                            "function is intended to be used with the output produced by torch.linalg.lu_factor")  # fmt: skip
-    rows = LU_data._array.shape[-2]
-    exchange = wrap(kernels.permutation(LU_pivots._array, rows, LU_data._array.dtype)) if unpack_pivots else empty
+    exchange = _exchange(LU_pivots, LU_data) if unpack_pivots else empty
     return Unpacked(exchange, *(_factors(LU_data) if unpack_data else (empty, empty)))
 
 

@@ -76,6 +76,15 @@ def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = N
 registry.publish("pinverse", lambda input, rcond=1e-15: pinv(input, rcond))
 
 
+def _rank(x: np.ndarray, *, tol: Any, hermitian: bool, atol: Any, rtol: Any) -> np.ndarray:
+    sizes = np.abs(np.linalg.eigvalsh(x)) if hermitian else np.linalg.svd(x, compute_uv=False)
+    limit = tol if tol is not None else _limit(x, sizes.max(-1, initial=0), atol, rtol)
+    return np.asarray((sizes > np.asarray(limit)[..., None]).sum(-1), np.int64)
+
+
+matrix_rank_op = general("linalg_matrix_rank", _rank, None, inputs=("x",))
+
+
 @with_out
 def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:
     """How many singular values exceed max(atol, rtol * largest); never tracked. Source: torch.linalg.matrix_rank."""
@@ -83,10 +92,7 @@ def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: An
         raise RuntimeError("torch.linalg.matrix_rank: The input tensor input must have at least 2 dimensions.")
     if A._array.dtype.kind not in "fc":
         raise RuntimeError("This function doesn't handle types other than float and double")
-    x = A._array
-    sizes = np.abs(np.linalg.eigvalsh(x)) if hermitian else np.linalg.svd(x, compute_uv=False)
-    limit = _number(tol) if tol is not None else _limit(x, sizes.max(-1, initial=0), atol, rtol)
-    return wrap(np.asarray((sizes > np.asarray(limit)[..., None]).sum(-1), np.int64))
+    return matrix_rank_op(A, tol=_number(tol), hermitian=hermitian, atol=_number(atol), rtol=_number(rtol))
 
 
 def _ranked(x: np.ndarray, *, rcond: float | None) -> tuple:

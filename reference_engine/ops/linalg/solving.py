@@ -17,7 +17,7 @@ from reference_engine.ops.linalg.checks import Inverse, LinAlgError, SlogDet, So
 from reference_engine.ops.linalg.words import array_of, conjugated, is_complex, mH, mT, product
 from reference_engine.ops.out import with_out
 from reference_engine.ops.registry import both
-from reference_engine.tensor import Tensor, wrap
+from reference_engine.tensor import Tensor
 
 
 def _inverse_of(x: Any) -> Any:
@@ -81,7 +81,7 @@ slogdet_op = general("_linalg_slogdet",  lambda x: tuple(map(np.asarray, np.lina
 
 
 def _invertible(info: Tensor) -> None:
-    if (failure := failed(info._array)) is not None:
+    if (failure := failed(info)) is not None:
         number, where = failure
         raise LinAlgError(f"linalg.inv: {where}The diagonal element {number} is zero, the inversion could not be completed "
                           "because the input matrix is singular.")  # fmt: skip
@@ -120,7 +120,7 @@ def logdet(input: Tensor) -> Tensor:
     sign, log = slogdet_op(square("logdet", input, types="slogdet"))
     if sign.is_complex():
         return sign.log() + log
-    return registry.functions["where"](wrap(sign._array == -1), float("nan"), log)
+    return registry.functions["where"](sign.eq(-1), float("nan"), log)
 
 
 def is_vector(a: Tensor, b: Tensor) -> bool:
@@ -147,7 +147,7 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
     right = B.unsqueeze(-1) if vector else B
     fit("solve", A, right, left)
     result, info = solve_op(A, right, left=left)
-    if check_errors and (failure := failed(info._array)) is not None:
+    if check_errors and (failure := failed(info)) is not None:
         raise LinAlgError(f"torch.linalg.solve: {failure[1]}The solver failed because the input matrix is singular.")
     return Solution(result.squeeze(-1) if vector else result, info)
 

@@ -100,7 +100,7 @@ cholesky_op = general("linalg_cholesky_ex", _cholesky, joint=_cholesky_rule, inp
 
 
 def _definite(name: str, info: Tensor) -> None:
-    if (failure := failed(info._array)) is not None:
+    if (failure := failed(info)) is not None:
         order, where = failure
         raise LinAlgError(f"{name}: {where}The factorization could not be completed because the input is not "
                           f"positive-definite (the leading minor of order {order} is not positive-definite).")  # fmt: skip
