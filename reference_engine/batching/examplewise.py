@@ -1,7 +1,10 @@
 """Functions that read elements, where these differ from example to example: the function for each example, results stacked.
 
 Law: a function of a user's runs once under vmap. A function of the engine that reads elements of its tensors (a mask, an
-index, a check of values) is run example by example here, so that the one that calls it is not. `counts` tells.
+index, a check of values) is run example by example here, so that the one that calls it is not. `counts` tells. These are:
+scatters, searches, indexing by tensors that differ, `any` and `all`, medians and quantiles, some losses, random draws. What
+else reads (a tensor as a parameter: `pinverse`'s tolerance, `bernoulli_`'s p; `resize_`) has the user's function run anew for
+each example, its writes taken back first (func/mapping.py).
 Source: torch.func.vmap, the fallback for operators without a batching rule.
 """
 
