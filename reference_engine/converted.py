@@ -21,7 +21,7 @@ else:
 
 # Instance attributes that are the engine's own; all others are what a user hung onto a tensor.
 _OWN = frozenset({
-    "_accumulator", "_array", "_base", "_counter", "_edge", "_grad", "_grad_dtype", "_hooks", "_inference",
+    "_accumulator", "_array", "_base", "_counter", "_edge", "_grad", "_grad_dtype", "_hooks", "_inference", "_others",
     "_post_accumulate_hooks", "_retains", "_stored", "_tangents", "_tracked", "_view", "_views",
 })  # fmt: skip
 
@@ -57,6 +57,13 @@ class Converted(Base):
         array = self.numpy()
         return array if dtype is None else array.astype(dtype, copy=False)
 
+    __array_priority__ = 1000  # NumPy leaves operators to the tensor
+
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: Any = False) -> Tensor:
+        from reference_engine.tensor import wrap
+
+        return wrap(np.asarray(array, np.uint8 if array.dtype == bool else None))
+
     def cpu(self, memory_format: Any = None) -> Any:
         """Itself: it is on the CPU."""
         return self
@@ -68,6 +75,8 @@ class Converted(Base):
         return bool(self._array.item())
 
     def _real_item(self, kind: str) -> Any:
+        if self._array.size != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
         value = self.item()
         if isinstance(value, complex):
             if value.imag != 0:
@@ -82,7 +91,7 @@ class Converted(Base):
         return float(self._real_item("double"))
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._real_item("complex") if self._array.size != 1 else self.item())
 
     def __index__(self) -> int:
         if self._array.dtype.kind not in "iub" or self._array.size != 1:
@@ -123,7 +132,7 @@ class Converted(Base):
         from reference_engine.tensor import wrap
 
         cls: Any = type(self)
-        result = cls._adopt(wrap(self._array.copy()))
+        result = cls._adopt(wrap(_copied(self._array, memo)))
         memo[id(self)] = result
         result._tracked = self._tracked
         result.__dict__.update(copy.deepcopy(self._extra_attributes(), memo))
@@ -140,6 +149,18 @@ class Converted(Base):
 
     def __dir__(self) -> list[str]:
         return sorted(set(object.__dir__(self)))
+
+
+def _copied(array: np.ndarray, memo: dict) -> np.ndarray:
+    """A deep copy: the whole memory, once for all that lie in it, and the same part of that."""
+    owner: Any = array
+    while type(owner.base) is np.ndarray:
+        owner = owner.base
+    if type(array) is not np.ndarray or not owner.flags.c_contiguous or array.size == 0:
+        return array.copy()
+    _, memory = memo.setdefault(("memory", id(owner)), (owner, owner.copy()))
+    start = array.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    return np.ndarray(array.shape, array.dtype, memory, start, array.strides)
 
 
 def _rebuild(cls: type[Tensor], array: np.ndarray, tracked: bool, extra: dict[str, Any]) -> Tensor:

@@ -32,7 +32,7 @@ from reference_engine.ops.kinds import (
     conj,
     is_complex,
 )
-from reference_engine.ops.operands import answer_or_leave, input_error, named
+from reference_engine.ops.operands import answer_or_leave, input_error, named, refuse_sparse
 from reference_engine.ops.rules import camel
 from reference_engine.overrides import UNANSWERED, answer
 from reference_engine.state import process, state
@@ -128,6 +128,9 @@ class Elementwise(Operator):
             result = self.ufunc(*arrays)
         except ValueError:
             raise _mismatch(*arrays) from None
+        except TypeError:
+            refuse_sparse(self.name, arrays)
+            raise
         return self.finish(inputs, params, result)
 
     def writes(self, target: Tensor, others: tuple) -> bool:

@@ -133,6 +133,7 @@ def _checked(tensor: Tensor, parts: list) -> tuple:
     shape = tensor._array.shape
     if sum(dims) > len(shape):
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
+    _check_masks(key, shape)
     if any(k is None or k is Ellipsis for k in key):
         return key  # NumPy's own check
     dim = 0
@@ -143,6 +144,22 @@ def _checked(tensor: Tensor, parts: list) -> tuple:
                 raise IndexError(f"index {outside.flat[0]} is out of bounds for dimension {dim} with size {shape[dim]}")
         dim += n
     return key
+
+
+def _check_masks(key: tuple, shape: tuple[int, ...]) -> None:
+    """Masks have the shape of the dimensions that they choose from; up to an ellipsis, where that is not known."""
+    dim = 0
+    for k in key:
+        if k is Ellipsis:
+            return
+        if isinstance(k, np.ndarray) and k.dtype == bool:
+            for at, n in enumerate(k.shape):
+                if n != shape[dim + at]:
+                    raise IndexError(f"The shape of the mask {list(k.shape)} at index {at} does not match the shape of the "
+                                     f"indexed tensor {list(shape)} at index {dim + at}")  # fmt: skip
+            dim += k.ndim
+        elif k is not None and not isinstance(k, bool):
+            dim += 1
 
 
 def _check_value(target: Tensor, value: Any) -> None:
@@ -168,12 +185,21 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
         return
     view = _getitem(self, key)
     if isinstance(value, Tensor):
+        if not _goes_into(value._array.shape, view._array.shape):
+            value.detach().expand(view._array.shape)  # raises
         if value._array.ndim > view._array.ndim:  # leading dimensions of size 1 are dropped, as torch does
             value = value.reshape(value._array.shape[value._array.ndim - view._array.ndim :])
         view.copy_(value)
     else:
         _check_value(self, value)
         view.fill_(value)
+
+
+def _goes_into(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether values of a shape can be assigned to a place of another: leading dimensions of size 1 do not matter."""
+    extra = max(len(shape) - len(target), 0)
+    pairs = zip(shape[extra:][::-1], target[::-1], strict=False)
+    return all(n == 1 for n in shape[:extra]) and all(n in (1, m) for n, m in pairs)
 
 
 def _index_put_forward(x: np.ndarray, v: np.ndarray, *, key: Any, accumulate: bool) -> np.ndarray:
@@ -206,6 +232,10 @@ def assign(target: Tensor, parts: list, value: Any, *, accumulate: bool) -> Tens
     _check_value(target, value)
     if not isinstance(value, Tensor):
         value = wrap(np.asarray(dtypes.plain_number(value, target.dtype), target._array.dtype))
+    place = target._array[key].shape
+    if not _goes_into(value._array.shape, place):
+        raise RuntimeError(f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing result of "
+                           f"shape {list(place)}")  # fmt: skip
     return overwrite(target, lambda alias: also_save(index_put(alias, value, key=key, accumulate=accumulate), parts))
 
 

@@ -23,14 +23,14 @@ from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
 
 DERIVED = """
-    arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_not bitwise_or
+    arccos arcsin arctan arctan2 bitwise_and bitwise_not bitwise_or
     bitwise_xor clamp_max clamp_min clip conj_physical cumprod cumsum divide fix float_power masked_fill
     masked_scatter multiply negative sgn subtract tril triu true_divide
 """
 TRUTHS = """
     eq ge greater greater_equal gt le less less_equal logical_and logical_not logical_or logical_xor lt ne not_equal
 """
-FUNCTIONS = "arccos arccosh arcsin arcsinh arctan arctanh clamp_max clamp_min clip conj_physical fix negative"
+FUNCTIONS = "arccos arcsin arctan clamp_max clamp_min clip conj_physical fix negative"
 
 
 def _truth_in_place(function: Callable, name: str) -> Callable:

@@ -26,6 +26,7 @@ from reference_engine.batching.tensor import innermost
 from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.ops.dispatch import intercept
+from reference_engine.ops.operands import refuse_sparse
 from reference_engine.ops.rules import Rule, Values, camel
 from reference_engine.state import process, state
 from reference_engine.tape.node import Edge, Node, edge_of, next_sequence_number
@@ -174,7 +175,12 @@ class Operator:
 
             return view_of_conjugate(self, inputs[0], params)
         arrays = [x._array if isinstance(x, Tensor) else x for x in inputs]
-        return self.finish(inputs, params, self.forward(*arrays, **params))
+        try:
+            results = self.forward(*arrays, **params)
+        except (AttributeError, TypeError):
+            refuse_sparse(self.name, arrays)
+            raise
+        return self.finish(inputs, params, results)
 
     def finish(self, inputs: tuple, params: dict[str, Any], results: Any) -> Any:
         """Wraps what forward returned and records the node."""

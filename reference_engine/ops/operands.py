@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from reference_engine.memory import kinds
 from reference_engine.ops import registry
 from reference_engine.overrides import UNANSWERED, answer
 from reference_engine.tape.saved import NUMBERS
@@ -47,3 +48,11 @@ def answer_or_leave(name: str, call: Callable, input: Any, other: Any, out: Any)
     if told is UNANSWERED and isinstance(input, Tensor) and not isinstance(other, (Tensor, np.generic, *NUMBERS)):
         return left_to(name, other)
     return told
+
+
+def refuse_sparse(name: str, arrays: Iterable[Any]) -> None:
+    """Raises where an array is sparse: of an operator that failed on it."""
+    if any(type(a) in kinds and hasattr(a, "layout") for a in arrays):
+        raise NotImplementedError(f"Could not run 'aten::{name.strip('_')}' with arguments from the 'SparseCPU' backend. This "
+                                  "could be because the operator doesn't exist for this backend, or was omitted during the "
+                                  "selective/custom build process (if using custom build).") from None  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from reference_engine.ops import elementwise, matmul, registry
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import NUMBERS
-from reference_engine.tensor import Tensor
+from reference_engine.tensor import Tensor, wrap
 
 f, m = registry.functions, registry.methods
 
@@ -18,10 +18,12 @@ def _operand(x: Any) -> bool:
     return isinstance(x, (Tensor, *NUMBERS, np.generic))
 
 
-def _accepting(function: Any) -> Any:
-    """A binary operator that leaves other operands to their own class."""
+def _accepting(function: Any, *, arrays: bool = False) -> Any:
+    """A binary operator that leaves other operands to their own class; `arrays`: but for those of NumPy."""
 
     def call(self: Tensor, other: Any) -> Any:
+        if isinstance(other, np.ndarray) and arrays:
+            other = wrap(other)
         if type(other) is not Tensor and not _operand(other):
             return NotImplemented
         return function(self, other.item() if isinstance(other, np.generic) else other)
@@ -55,7 +57,7 @@ m["__invert__"] = f["bitwise_not"]
 
 for _symbol, _name in {"eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "and": "bitwise_and",
                        "or": "bitwise_or", "xor": "bitwise_xor"}.items():  # fmt: skip
-    m[f"__{_symbol}__"] = _accepting(f[_name])
+    m[f"__{_symbol}__"] = _accepting(f[_name], arrays=_symbol not in ("and", "or", "xor"))
     if _symbol in ("and", "or", "xor"):
         m[f"__r{_symbol}__"] = _accepting(f[_name])
 

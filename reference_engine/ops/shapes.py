@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_engine.layouts import strided
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
 from reference_engine.ops.one_node import one_node
@@ -164,6 +165,8 @@ def _repeat_transpose(g: Any, sizes: tuple[int, ...], shape: tuple[int, ...]) ->
 @both
 def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """Another shape: a view where strides allow, else a copy. Source: torch.reshape."""
+    if input.layout is not strided:
+        raise RuntimeError("reshape is not implemented for sparse tensors")
     wanted = infer_size(dims_of(sizes, shape), input._array.size)
     if input._array.flags.c_contiguous:
         return view_as_shape(input, shape=wanted)
@@ -194,11 +197,11 @@ def expand(self: Tensor, *sizes: Any, size: Any = None) -> Tensor:
         raise RuntimeError(f"The expanded size of the tensor (-1) isn't allowed in a leading, non-existing dimension "
                            f"{wanted.index(-1)}")  # fmt: skip
     shape = tuple(self._array.shape[i - extra] if n == -1 else n for i, n in enumerate(wanted))
-    try:
-        return expand_to(self, shape=shape)
-    except ValueError:
-        raise RuntimeError(f"The expanded size of the tensor {list(wanted)} must match the existing size "
-                           f"{list(self._array.shape)} at non-singleton dimensions") from None  # fmt: skip
+    for dim, (old, new) in reversed(list(enumerate(zip(self._array.shape, shape[extra:], strict=True), extra))):
+        if old not in (1, new):
+            raise RuntimeError(f"The expanded size of the tensor ({new}) must match the existing size ({old}) at non-singleton "
+                               f"dimension {dim}.  Target sizes: {list(wanted)}.  Tensor sizes: {list(self.shape)}")  # fmt: skip
+    return expand_to(self, shape=shape)
 
 
 @method
@@ -208,9 +211,9 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @both
-def broadcast_to(input: Tensor, size: Any = None, *, shape: Any = None) -> Tensor:
+def broadcast_to(input: Tensor, *sizes: Any, size: Any = None, shape: Any = None) -> Tensor:
     """Broadcast to `size`. Source: torch.broadcast_to."""
-    return expand(input, *dims_of((size,), shape))
+    return expand(input, *dims_of(sizes, size if size is not None else shape))
 
 
 @method

@@ -18,6 +18,7 @@ from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.registry import both
 from reference_engine.ops.shapes import axis
+from reference_engine.state import state
 from reference_engine.tape.views import check_inplace
 from reference_engine.tensor import Tensor, wrap
 
@@ -81,6 +82,29 @@ def heaviside_(self: Tensor, values: Tensor) -> Tensor:
     _same_types(self, values)
     check_inplace(self)
     return overwrite(self, lambda alias: heaviside_in_place_op(alias, values))
+
+
+# --- inverse hyperbolic functions in place, which torch declares to have no derivative --------------------------------
+
+
+def _inverse_hyperbolic(name: str, ufunc: Callable) -> None:
+    op = general(
+        name, ufunc, declared_missing(f"inplace version of {name}"), inputs=("x",), node=f"{name.title()}Backward1"
+    )
+    plain = registry.methods[f"{name}_"]
+
+    def call(self: Tensor) -> Tensor:
+        if not (self.requires_grad and state.grad_enabled) or state.dual_levels:
+            return plain(self)
+        check_inplace(self)
+        return overwrite(self, op)
+
+    for spelled in (f"{name}_", f"arc{name[1:]}_"):
+        registry.publish(spelled, call)
+
+
+for _name, _ufunc in {"acosh": np.arccosh, "asinh": np.arcsinh, "atanh": np.arctanh}.items():
+    _inverse_hyperbolic(_name, _ufunc)
 
 
 # --- distinct values -----------------------------------------------------------------------------------------------

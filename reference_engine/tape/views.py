@@ -95,13 +95,8 @@ def link_views(source: Tensor, views: Sequence[Tensor], *, several: bool = False
 
 
 def check_inplace(tensor: Tensor) -> None:
-    """Raises where torch forbids changing `tensor` in place."""
-    if tensor.is_inference() and not state.inference:
-        if tensor._tracked and tensor._base is None and state.grad_enabled:
-            raise RuntimeError(LEAF_IN_PLACE)
-        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
-                           "clone to get a normal tensor before doing inplace update.See "
-                           "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
+    """Raises where torch forbids changing `tensor` in place: for what is recorded first, then for where it lies."""
+    _check_recorded(tensor)
     if (
         0 in tensor._array.strides
         and tensor._array.size
@@ -109,6 +104,15 @@ def check_inplace(tensor: Tensor) -> None:
     ):
         raise RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory "
                            "location. Please clone() the tensor before performing the operation.")  # fmt: skip
+
+
+def _check_recorded(tensor: Tensor) -> None:
+    if tensor.is_inference() and not state.inference:
+        if tensor._tracked and tensor._base is None and state.grad_enabled:
+            raise RuntimeError(LEAF_IN_PLACE)
+        raise RuntimeError("Inplace update to inference tensor outside InferenceMode is not allowed.You can make a "
+                           "clone to get a normal tensor before doing inplace update.See "
+                           "https://github.com/pytorch/rfcs/pull/17 for more details.")  # fmt: skip
     if not state.grad_enabled or state.inference or (not tensor.requires_grad and tensor._base is None):
         return
     base = tensor._base
