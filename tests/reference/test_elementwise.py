@@ -38,6 +38,7 @@ PARTIALS = [
 IN_PLACE = sorted(
     name[:-1] for name, fn in registry.methods.items()
     if name.endswith("_") and not name.endswith("__") and name[:-1] in OPERATORS
+    and name not in ("acosh_", "asinh_", "atanh_")  # without a derivative: test_python_values.py
 )  # fmt: skip
 
 
