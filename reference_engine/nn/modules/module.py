@@ -226,20 +226,23 @@ class Module(Registered, Stateful, Hooked):
         return self._apply(lambda t: t.to(dst_type))
 
     def double(self) -> Module:
-        """to(float64)."""
-        return self.to(dtypes.float64)
+        """Casts floating parameters and buffers to float64; complex ones stay as they are."""
+        return self._floating_to(dtypes.float64)
 
     def float(self) -> Module:
-        """to(float32)."""
-        return self.to(dtypes.float32)
+        """Casts floating parameters and buffers to float32."""
+        return self._floating_to(dtypes.float32)
 
     def half(self) -> Module:
-        """to(float16)."""
-        return self.to(dtypes.float16)
+        """Casts floating parameters and buffers to float16."""
+        return self._floating_to(dtypes.float16)
 
     def bfloat16(self) -> Module:
-        """to(bfloat16)."""
-        return self.to(bfloat16)
+        """Casts floating parameters and buffers to bfloat16."""
+        return self._floating_to(bfloat16)
+
+    def _floating_to(self, dtype: dtypes.dtype) -> Module:
+        return self._apply(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
         """New memory, of any content, for all parameters and buffers. Source: torch.nn.Module.to_empty."""
