@@ -51,7 +51,6 @@ def _loss(input: Tensor, matrix: Tensor, bias: Tensor | None, target: Tensor, se
     return cross_entropy(logits.reshape(*input._array.shape[:-1], *outer), target, **settings)
 
 
-@cache
 def _leaf(x: Tensor) -> Tensor:
     """x without its history, tracked as x is."""
     result = x.detach()
@@ -59,6 +58,7 @@ def _leaf(x: Tensor) -> Tensor:
     return result
 
 
+@cache
 def _chunked() -> Any:
     """The function whose backward consumes what its forward kept; made when it is first needed."""
     from reference_engine.autograd.backward import grad
