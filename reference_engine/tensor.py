@@ -141,9 +141,11 @@ class Tensor(Described, Converted):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise RuntimeError("requires_grad must be a bool")
         if self._edge is not None:
             raise RuntimeError(_non_leaf_flag(value))
-        self._set_tracked(bool(value), "only Tensors of floating point and complex dtype")
+        self._set_tracked(value, "only Tensors of floating point and complex dtype")
 
     @requires_grad.deleter
     def requires_grad(self) -> None:
@@ -153,13 +155,16 @@ class Tensor(Described, Converted):
         """Switches recording of later operations on this leaf; returns itself. Not inside a transform.
         Source: Tensor.requires_grad_.
         """
+        if not isinstance(requires_grad, bool):
+            raise TypeError("requires_grad_(): argument 'requires_grad' (position 1) must be bool, not "
+                            + type(requires_grad).__name__)  # fmt: skip
         if state.transforming:
             raise RuntimeError(FLAG_IN_TRANSFORM)
         if self._edge is not None:
             if not requires_grad:
                 raise RuntimeError(_non_leaf_flag(requires_grad))
             return self
-        self._set_tracked(bool(requires_grad), "only Tensors of floating point dtype")
+        self._set_tracked(requires_grad, "only Tensors of floating point dtype")
         return self
 
     def _set_tracked(self, value: bool, which: str = "Only Tensors of floating point and complex dtype") -> None:

@@ -81,9 +81,11 @@ def reduction_of(reduction: str, size_average: Any, reduce: Any) -> str:
     """The deprecated size_average and reduce in today's words."""
     if size_average is None and reduce is None:
         return _check_reduction(reduction)
-    if reduce is False:
-        return "none"
-    return "sum" if size_average is False else "mean"
+    meant = "none" if reduce is False else "sum" if size_average is False else "mean"
+    warnings.warn(
+        f"size_average and reduce args will be deprecated, please use reduction='{meant}' instead.", stacklevel=3
+    )
+    return meant
 
 
 def constant_weight(function: str, weight: Tensor | None, argument: str = "weight") -> None:

@@ -41,6 +41,8 @@ class Adam(Optimizer):
     def update(self, group: dict[str, Any]) -> None:
         names = ["exp_avg", "exp_avg_sq"] + (["max_exp_avg_sq"] if group["amsgrad"] else [])
         for parameter, gradient in with_gradients(group["params"]):
+            if gradient.is_sparse:
+                raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
             state = self.state[parameter]
             if not state:
                 state["step"] = creation.tensor(0.0)

@@ -33,6 +33,10 @@ class SGD(Optimizer):
 
     def update(self, group: dict[str, Any]) -> None:
         for parameter, gradient in with_gradients(group["params"]):
+            if gradient.is_sparse:
+                if group["weight_decay"]:
+                    raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
+                gradient = gradient.to_dense()
             state = self.state[parameter] if group["momentum"] else {}
             buffer = state.get("momentum_buffer")
             if group["differentiable"]:

@@ -129,3 +129,40 @@ def none_counts_as_a_zero_gradient(p: Patch) -> None:
         return [(x, x._grad if x._grad is not None else x.detach() * 0) for x in parameters]
 
     p.function(optimizer.with_gradients, all_of)
+
+
+@fault("optim")
+def velocities_rest_with_their_rows(p: Patch) -> None:
+    """With a sparse gradient SGD moves the rows that it names, and leaves the velocities of the others."""
+
+    def make(original: Any) -> Any:
+        def update(self: Any, group: dict[str, Any]) -> None:
+            sparse = [(x, x._grad.to_dense(), x._array.copy()) for x in group["params"] if _is_sparse(x._grad)]
+            original(self, group)
+            for x, gradient, before in sparse:
+                still = ~(gradient._array != 0).any(-1)
+                x._array[still] = before[still]
+
+        return update
+
+    p.wrap(sgd.SGD, "update", make)
+
+
+@fault("optim")
+def adam_takes_sparse_gradients(p: Patch) -> None:
+    """Adam steps with the values of a sparse gradient instead of refusing it."""
+
+    def make(original: Any) -> Any:
+        def update(self: Any, group: dict[str, Any]) -> None:
+            for x in group["params"]:
+                if _is_sparse(x._grad):
+                    x._grad = x._grad.to_dense()
+            original(self, group)
+
+        return update
+
+    p.wrap(adam.Adam, "update", make)
+
+
+def _is_sparse(gradient: Any) -> bool:
+    return gradient is not None and gradient.is_sparse

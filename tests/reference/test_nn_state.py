@@ -230,3 +230,42 @@ def test_sparse_initial_values():
     assert (t == 0).sum(0).tolist() == [3, 3, 3]
     with pytest.raises(ValueError, match="2 dimensions"):
         T.nn.init.sparse_(T.empty(3), 0.5)
+
+
+def test_sparse_gradients_step_where_an_optimizer_takes_them():
+    """SGD takes sparse gradients, with momentum too, but for weight decay; Adam refuses them."""
+
+    def program(e):
+        layer = e.nn.Embedding(4, 2, sparse=True)
+        layer.load_state_dict({"weight": e.arange(8.0).view(4, 2)})
+        shown = []
+        for make in (lambda p: e.optim.SGD(p, lr=0.25), lambda p: e.optim.SGD(p, lr=0.25, momentum=0.5, maximize=True)):
+            optimizer = make(layer.parameters())
+            for rows in ([0, 2], [2, 3]):
+                optimizer.zero_grad()
+                layer(e.tensor(rows)).sum().backward()
+                optimizer.step()
+            shown.append(layer.weight.tolist())
+        for refused in (e.optim.Adam(layer.parameters()), e.optim.SGD(layer.parameters(), lr=0.25, weight_decay=0.5)):
+            with pytest.raises(RuntimeError) as error:
+                refused.step()
+            shown.append(str(error.value))
+        return shown
+
+    agree(program)
+
+
+def test_flags_are_bools():
+    """requires_grad is a bool, as an attribute and as an argument."""
+
+    def program(e):
+        x = e.ones(1)
+        messages = []
+        with pytest.raises(RuntimeError) as error:
+            x.requires_grad = 1
+        messages.append(str(error.value))
+        with pytest.raises(TypeError) as error:
+            x.requires_grad_(1)
+        return [*messages, str(error.value), x.requires_grad]
+
+    agree(program)
