@@ -10,8 +10,9 @@ from reference_engine.batching.tensor import BatchedTensor
 from reference_engine.func import ensembles, functional_call
 from tests.faulty_engines.patching import Patch, fault
 
-# The module: the package's attribute of that name is the function.
+# The modules: the package's attributes of these names are the functions.
 calling: Any = importlib.import_module("reference_engine.func.functional_call")
+functionalizing: Any = importlib.import_module("reference_engine.func.functionalize")
 
 
 def _called(p: Patch, call: Any) -> None:
@@ -180,3 +181,22 @@ def models_are_not_compared(p: Patch) -> None:
 
     original = ensembles.stack_module_state
     p.function(original, stack_module_state)
+
+
+@fault("func_transforms")
+def originals_of_parametrizations_are_ignored(p: Patch) -> None:
+    """A value for parametrizations.NAME.original has no effect."""
+    original = calling._merged
+    p.function(original, lambda dicts: {n: t for n, t in original(dicts).items() if not n.endswith(".original")})
+
+
+@fault("func_transforms")
+def parametrizations_run_once(p: Patch) -> None:
+    """A tensor with several parametrizations is computed by the first of them."""
+    p.set(engine.nn.utils.parametrize.ParametrizationList, "forward", lambda self: self[0](self.original))
+
+
+@fault("func_transforms")
+def any_word_removes_mutations(p: Patch) -> None:
+    """functionalize takes any word for remove."""
+    p.set(functionalizing, "REMOVE", (*functionalizing.REMOVE, "views"))

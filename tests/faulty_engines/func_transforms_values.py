@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import reference_engine as engine
-from reference_engine.autograd import forward_ad
 from reference_engine.creation import ones_like
-from reference_engine.func import differentiated, forward, jacobians, jvp, reverse
+from reference_engine.func import differentiated, jacobians, jvp, reverse
 from reference_engine.tensor import Tensor
-from reference_engine.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from reference_engine.utils._pytree import tree_map
 from tests.faulty_engines.patching import Patch, fault
 
 
@@ -199,31 +198,6 @@ def a_pull_of_one_primal_is_bare(p: Patch) -> None:
 
 
 @fault("func_transforms")
-def tangents_are_dealt_out_in_reverse(p: Patch) -> None:
-    """jvp gives the tangents to the primals in reverse order."""
-
-    def reversed_jvp(func: Any, primals: Any, tangents: Any, **options: Any) -> tuple:
-        flat, form = tree_flatten(tangents)
-        shapes = [tuple(getattr(t, "shape", ())) for t in flat]
-        turned = tree_unflatten(flat[::-1], form) if shapes == shapes[::-1] else tangents
-        return original(func, primals, turned, **options)
-
-    original = forward.jvp
-    p.function(original, reversed_jvp)
-
-
-@fault("func_transforms")
-def jvp_casts_tangents(p: Patch) -> None:
-    """jvp brings a tangent into the dtype of its primal."""
-
-    def cast(tensor: Tensor, tangent: Tensor, level: Any) -> Tensor:
-        return original(tensor, tangent.to(tensor.dtype), level)
-
-    original = forward_ad.with_tangent
-    p.set(forward, "with_tangent", cast)
-
-
-@fault("func_transforms")
 def func_grad_fills_grad(p: Patch) -> None:
     """grad leaves its results in the `.grad` of inputs that require grad."""
 
@@ -303,13 +277,6 @@ def aux_of_jacfwd_has_a_batch(p: Patch) -> None:
 
     original = jacobians.jacfwd
     p.function(original, jacfwd)
-
-
-@fault("func_transforms")
-def strict_jvp_is_lenient(p: Patch) -> None:
-    """jvp with strict gives zeros for what does not depend on the inputs."""
-    original = forward._tangent
-    p.set(forward, "_tangent", lambda output, level, strict: original(output, level, False))
 
 
 @fault("func_transforms")

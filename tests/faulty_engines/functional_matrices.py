@@ -242,3 +242,10 @@ def second_derivatives_end_there(p: Patch) -> None:
     finished = arguments.finished
     p.set(products, "finished", lambda values, *, create_graph: finished(values, create_graph=False))
     _hessian(p, lambda h, x, options: h.detach() if isinstance(h, Tensor) else h)
+
+
+@fault("functional")
+def any_options_go_together(p: Patch) -> None:
+    """Unknown strategies, and options that exclude each other, are let in: strict gives way to vectorize."""
+    p.function(matrices._check_strategy, lambda strategy, strict, vectorize, create_graph: None)
+    p.set(matrices, "STRATEGIES", (*matrices.STRATEGIES, "x"))

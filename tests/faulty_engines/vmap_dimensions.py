@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from reference_engine.autograd.function import Function
-from reference_engine.batching import functions, hooks
 from reference_engine.batching.tensor import BatchedTensor, Level, batched, bottom
-from reference_engine.func import ensembles, mapping
+from reference_engine.func import mapping
 from reference_engine.ops import joining
-from reference_engine.state import state
 from reference_engine.tensor import Tensor
 from reference_engine.utils._pytree import tree_flatten, tree_map
 from tests.faulty_engines.patching import Patch, fault
@@ -111,14 +108,6 @@ def chunks_are_joined_in_front(p: Patch) -> None:
     cat = joining.cat
     original = mapping._in_chunks
     p.function(original, in_chunks)
-
-
-@fault("vmap")
-def functions_run_for_each_example(p: Patch) -> None:
-    """vmap is a loop over examples."""
-    original = mapping._one
-    p.function(original, lambda func, name, flat, dims, form, kwargs, size, randomness, out_dims: mapping._looped(
-        func, flat, dims, form, kwargs, size, randomness, out_dims))  # fmt: skip
 
 
 @fault("vmap")
@@ -229,82 +218,6 @@ def numbers_returned_are_repeated(p: Patch) -> None:
 
 
 @fault("vmap")
-def dropout_masks_are_shared(p: Patch) -> None:
-    """With randomness "different" operators that draw for themselves, as dropout does, draw once for all examples."""
-    p.function(hooks.check_random, lambda: hooks.randomness(()) and None)
-
-
-@fault("vmap")
-def the_innermost_randomness_holds(p: Patch) -> None:
-    """Of nested vmaps the innermost says what random operators do."""
-
-    def randomness(shape: Any) -> Any:
-        around, state.vmap_levels = state.vmap_levels, state.vmap_levels[-1:]
-        try:
-            return original(shape)
-        finally:
-            state.vmap_levels = around
-
-    original = hooks.randomness
-    p.function(original, randomness)
-
-
-@fault("vmap")
-def rules_of_functions_return_in_front(p: Patch) -> None:
-    """The out_dims of a custom function's vmap method are taken for 0."""
-    original = functions._placed
-    p.function(original, lambda function, output, out_dims, level: original(function, output, 0, level))
-
-
-@fault("vmap")
-def functions_need_no_rule(p: Patch) -> None:
-    """A custom function is mapped whether it says generate_vmap_rule or not."""
-
-    def apply(function: Any, args: tuple, level: Level) -> Any:
-        if function.vmap is Function.vmap:
-            return functions._mapped(function, args, level)
-        return original(function, args, level)
-
-    original = functions.apply
-    p.function(original, apply)
-
-
-@fault("vmap")
-def gradients_of_shared_arguments_are_averaged(p: Patch) -> None:
-    """A mapped custom function gives an argument that all examples share the mean of their gradients."""
-
-    def gathered(gradient: Any, was_batched: bool, level: Level) -> Any:
-        found = original(gradient, was_batched, level)
-        return found if was_batched or found is None else found / level.size
-
-    original = functions._gathered
-    p.function(original, gathered)
-
-
-@fault("vmap")
-def the_outermost_norm_alone_is_replaced(p: Patch) -> None:
-    """replace_all_batch_norm_modules_ looks at the module itself and its children, no deeper."""
-
-    def replace(root: Any) -> Any:
-        for module in (root, *root.children()):
-            if "BatchNorm" in type(module).__name__:
-                original(module)
-        return root
-
-    original = ensembles.replace_all_batch_norm_modules_
-    p.function(original, replace)
-
-
-@fault("vmap")
-def a_copy_has_its_norms_replaced(p: Patch) -> None:
-    """replace_all_batch_norm_modules_ works on a copy of the model."""
-    import copy
-
-    original = ensembles.replace_all_batch_norm_modules_
-    p.function(original, lambda root: original(copy.deepcopy(root)))
-
-
-@fault("vmap")
 def masks_choose_from_the_batch(p: Patch) -> None:
     """A mask that differs between examples chooses from the whole batch, as one that all share."""
 
@@ -315,3 +228,33 @@ def masks_choose_from_the_batch(p: Patch) -> None:
 
     original = BatchedTensor.__getitem__
     p.set(BatchedTensor, "__getitem__", getitem)
+
+
+@fault("vmap")
+def the_last_dimension_is_mapped_by_default(p: Patch) -> None:
+    """Where in_dims says nothing the last dimension is mapped."""
+    original = mapping.vmap
+
+    def vmap(func: Any, in_dims: Any = -1, out_dims: Any = 0, randomness: str = "error", *,
+             chunk_size: int | None = None) -> Any:  # fmt: skip
+        return original(func, in_dims, out_dims, randomness, chunk_size=chunk_size)
+
+    p.function(original, vmap)
+
+
+@fault("vmap")
+def the_first_of_nested_in_dims_holds(p: Patch) -> None:
+    """Of a dict of in_dims the first entry holds for all."""
+
+    def broadcast(dims: Any, form: Any) -> Any:
+        return original(next(iter(dims.values())) if isinstance(dims, dict) and dims else dims, form)
+
+    original = mapping._broadcast
+    p.function(original, broadcast)
+
+
+@fault("vmap")
+def chunks_of_no_example_are_the_whole(p: Patch) -> None:
+    """A chunk_size of 0 stands for None."""
+    _vmap(p, lambda original, func, in_dims, out_dims, options: original(
+        func, in_dims, out_dims, **{**options, "chunk_size": options["chunk_size"] or None}))  # fmt: skip
