@@ -5,6 +5,7 @@ as_strided speaks of the storage, not of its input: element (i, j) is at offset 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from reference_engine.ops.registry import both, method
 from reference_engine.ops.shapes import axis, dims_of, infer_size, view_as_shape
 from reference_engine.tape.geometry import Geometry, positions
 from reference_engine.tape.saved import type_name
+from reference_engine.tape.views import check_inplace, move_retain
 from reference_engine.tensor import Tensor
 
 
@@ -160,18 +162,38 @@ def view_as(self: Tensor, other: Tensor) -> Tensor:
 # --- views of itself, in place ------------------------------------------------------------------------------------
 
 
+# The node of each that changes a tensor itself, by that of the one that gives a view.
+IN_PLACE = {
+    "AsStridedBackward0": "AsStridedBackward1", "SqueezeBackward0": "SqueezeBackward3", "SqueezeBackward1": "SqueezeBackward4",
+    "SqueezeBackward2": "SqueezeBackward5", "TBackward0": "TBackward1", "TransposeBackward0": "TransposeBackward1",
+    "UnsqueezeBackward0": "UnsqueezeBackward1",
+}  # fmt: skip
+
+
+@cache
+def _kind_in_place(kind: type) -> type:
+    return type(IN_PLACE[kind.__name__], (kind,), {"__module__": kind.__module__})
+
+
+def _name_in_place(node: Any) -> None:
+    if type(node).__name__ in IN_PLACE:
+        node.__class__ = _kind_in_place(type(node))
+
+
 def _in_place_view(name: str) -> None:
     """`x.t_()`: x becomes its own view. The memory stays; shape, strides and history change."""
 
     def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        from reference_engine.tape.views import check_inplace
-
         check_inplace(self)
         if isinstance(self, BatchedTensor):  # what it holds becomes what the view holds
             self._value = getattr(self, name)(*args, **kwargs)._value
             return self
         result = getattr(self, name)(*args, **kwargs)
         self._bump_version()
+        if result._edge is not None:
+            _name_in_place(result._edge[0])
+            move_retain(self, result._edge)
+            self._hooks = None
         self._array, self._edge = result._array, result._edge
         if result._tangents is not None:
             self._tangents = result._tangents

@@ -156,7 +156,7 @@ def rebase(target: Tensor, result: Tensor) -> None:
     if base is None:
         if result._edge is None and target._edge is None:
             return
-        _move_retain(target, result._edge)
+        move_retain(target, result._edge)
         target._edge, target._hooks = result._edge, None
         target._tracked = target._tracked and result._edge is None
         changed = target
@@ -168,13 +168,13 @@ def rebase(target: Tensor, result: Tensor) -> None:
             from reference_engine.tape.anomaly import remember
 
             remember(node)
-        _move_retain(base, (node, 0))
+        move_retain(base, (node, 0))
         base._edge, base._tracked, base._hooks = (node, 0), False, None
         changed = base
     renew_views(changed)
 
 
-def _move_retain(tensor: Tensor, edge: Edge | None) -> None:
+def move_retain(tensor: Tensor, edge: Edge | None) -> None:
     """retain_grad follows the tensor to its new node."""
     if tensor._retains and tensor._edge is not None and edge is not None:
         node, nr = tensor._edge
@@ -194,7 +194,7 @@ def renew_views(base: Tensor) -> None:
                 view._edge = None
             elif view._view.ordinary:
                 maker = AsStridedBackward0(base, view, edge)
-                _move_retain(view, (maker, 0))
+                move_retain(view, (maker, 0))
                 view._edge, view._hooks = (maker, 0), None
             else:
                 override(

@@ -219,5 +219,5 @@ def hooks_follow_the_tensor(p: Patch) -> None:
             if hooks:
                 edge[0].hooks().tensor[edge[1]] = hooks
 
-    original = views._move_retain
-    p.set(views, "_move_retain", move)
+    original = views.move_retain
+    p.set(views, "move_retain", move)

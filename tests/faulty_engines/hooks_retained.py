@@ -17,7 +17,7 @@ Tensor = engine.Tensor
 @fault("hooks")
 def retain_grad_stays_behind(p: Patch) -> None:
     """After an in-place operation the retained gradient is that of the old value."""
-    p.set(views, "_move_retain", lambda tensor, edge: None)
+    p.set(views, "move_retain", lambda tensor, edge: None)
 
 
 @fault("hooks")

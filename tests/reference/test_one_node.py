@@ -78,6 +78,21 @@ def test_derivatives_are_those_of_the_composition(name, monkeypatch):
         assert got == pytest.approx(expected, rel=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "node"),
+    [("t_", (), "TBackward1"), ("transpose_", (0, 1), "TransposeBackward1"), ("squeeze_", (), "SqueezeBackward3"),
+     ("squeeze_", (0,), "SqueezeBackward4"), ("unsqueeze_", (0,), "UnsqueezeBackward1")],
+)  # fmt: skip
+def test_a_tensor_that_becomes_its_own_view(torch, name, arguments, node):
+    """The node has another name than that of a view; the gradient is in the shape of before."""
+    x = torch.ones(2, 1, requires_grad=True)
+    y = x * 1
+    getattr(y, name)(*arguments)
+    assert type(y.grad_fn).__name__ == node
+    y.sum().backward()
+    assert x.grad.tolist() == [[1.0], [1.0]]
+
+
 def test_a_second_backward_raises(torch):
     """What a composition saved is freed; with retain_graph it is not."""
     x = torch.tensor([0.5, 1.5], requires_grad=True)
