@@ -118,6 +118,45 @@ def copies_untie_parameters(p: Patch) -> None:
     p.set(Module, "__deepcopy__", duplicate)
 
 
+@fault("nn")
+def extra_state_is_not_missed(p: Patch) -> None:
+    """A state_dict without the extra state of a module is complete."""
+
+    def make(original: Any) -> Any:
+        def load(self: Any, state: Any, prefix: str, metadata: Any, strict: bool, missing: list, *rest: Any) -> None:
+            original(self, state, prefix, metadata, strict, missing, *rest)
+            missing[:] = [key for key in missing if not key.endswith("_extra_state")]
+
+        return load
+
+    p.wrap(Stateful, "_load_from_state_dict", make)
+
+
+@fault("nn")
+def extra_state_is_not_saved(p: Patch) -> None:
+    """state_dict holds tensors alone."""
+
+    def save(self: Any, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for name, value in self._own_state().items():
+            destination[prefix + name] = value if keep_vars else value.detach()
+
+    p.set(Stateful, "_save_to_state_dict", save)
+
+
+@fault("nn")
+def state_hooks_see_a_copy(p: Patch) -> None:
+    """What a hook changes in the state that is saved has no effect."""
+    p.wrap(Stateful, "register_state_dict_post_hook", lambda original: lambda self, hook: original(
+        self, lambda module, state, *rest: hook(module, OrderedDict(state), *rest)))  # fmt: skip
+
+
+@fault("nn")
+def missed_keys_are_counted_before_hooks(p: Patch) -> None:
+    """What a hook does about missing keys comes too late for the error."""
+    p.wrap(Stateful, "register_load_state_dict_post_hook", lambda original: lambda self, hook: original(
+        self, lambda module, keys: hook(module, copy.deepcopy(keys))))  # fmt: skip
+
+
 # --- training and evaluation -----------------------------------------------------------------------------------------
 
 
