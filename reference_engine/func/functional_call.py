@@ -25,12 +25,12 @@ def functional_call(module: Module, parameter_and_buffer_dicts: Any, args: Any =
     """
     given = _merged(parameter_and_buffer_dicts)
     own = _named(module)
-    if strict:
-        _check_names(type(module).__name__, given, own)
-    _check_given(module, given)
     wanted = {name: value for name, value in given.items() if name in own}
     if tie_weights:
         wanted = _tied(wanted, own)
+    if strict:
+        _check_names(type(module).__name__, {**given, **wanted}, own)
+    _check_given(module, given)
     wanted.update({name: value for name, value in given.items() if name not in own and _is_known(module, name)})
     places = {name: _place(module, name) for name in wanted}
     before = {name: store.get(key, ABSENT) for name, (store, key) in places.items()}

@@ -73,6 +73,18 @@ def a_strict_call_forgives_unknown_names(p: Patch) -> None:
 
 
 @fault("func_transforms")
+def a_strict_call_asks_for_tied_names(p: Patch) -> None:
+    """strict asks for every name of a tied tensor, where one is enough."""
+
+    def call(original: Any, module: Any, dicts: Any, *args: Any, **options: Any) -> Any:
+        if options.get("strict"):
+            calling._check_names(type(module).__name__, calling._merged(dicts), calling._named(module))
+        return original(module, dicts, *args, **options)
+
+    _called(p, call)
+
+
+@fault("func_transforms")
 def every_call_is_strict(p: Patch) -> None:
     """functional_call refuses a dict that lacks a parameter."""
 

@@ -60,3 +60,10 @@ def test_strict_hessian_of_an_unused_input() -> None:
     x = torch.tensor([1.0, 2.0])
     with pytest.raises(RuntimeError, match="respect to input 1 is independent of the input"):
         functional.hessian(lambda x, y: (x**3).sum(), (x, x), strict=True)
+
+
+def test_a_vectorized_jacobian_starts_with_an_explicit_one() -> None:
+    """Which complex outputs have: by PyTorch's convention the rows of z^2 are the conjugates of its derivative 2 z."""
+    z = torch.tensor([1 + 2j, 3 - 1j])
+    found = functional.jacobian(lambda t: t * t, z, vectorize=True)
+    assert found.tolist() == [[2 - 4j, 0j], [0j, 6 + 2j]]

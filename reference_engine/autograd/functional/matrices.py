@@ -46,7 +46,8 @@ def jacobian(func: Callable, inputs: Any, create_graph: bool = False, strict: bo
         outputs, outputs_tuple = outputs_of(func, x, "jacobian")
         if strict:
             check_tracked(outputs)
-        rows = tuple(_row(i, output, x, create_graph=create_graph, strict=strict) for i, output in enumerate(outputs))
+        options = {"create_graph": create_graph, "strict": strict, "explicit": vectorize}
+        rows = tuple(_row(i, output, x, **options) for i, output in enumerate(outputs))
         rows = tuple(finished(row, create_graph=create_graph) for row in rows)
     return unpacked(tuple(unpacked(row, is_tuple) for row in rows), outputs_tuple)
 
@@ -73,11 +74,14 @@ def _check_strategy(strategy: str, strict: bool, vectorize: bool, create_graph: 
                            "together. Please either set `strict=False` or `vectorize=False`.")  # fmt: skip
 
 
-def _row(i: int, output: Tensor, x: Tensors, *, create_graph: bool, strict: bool) -> Tensors:
-    """The Jacobians of one output, by a backward pass for each of its elements."""
+def _row(i: int, output: Tensor, x: Tensors, *, create_graph: bool, strict: bool, explicit: bool) -> Tensors:
+    """The Jacobians of one output, by a backward pass for each of its elements, started with an explicit 1 or an implicit one,
+    which complex numbers have not.
+    """
     collected: list[list[Tensor]] = [[] for _ in x]
     for element in output.reshape(-1).unbind(0) if output.numel() else ():
-        found = gradients((element,), x, None, create_graph=create_graph)
+        start = (wrap(np.ones_like(element._array)),) if explicit else None
+        found = gradients((element,), x, start, create_graph=create_graph)
         for j, (g, xj) in enumerate(zip(found, x, strict=True)):
             if strict:
                 _check_strict(i, j, g, create_graph)
