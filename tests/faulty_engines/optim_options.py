@@ -164,6 +164,13 @@ def maximize_of_adam_negates_decay(p: Patch) -> None:
 
 
 @fault("optim")
+def averages_are_detached(p: Patch) -> None:
+    """A differentiable step of Adam takes the gradient as a constant."""
+    _adapt(p, lambda original, x, g, moments, step, group: original(
+        x, g.detach() if isinstance(g, Tensor) else g, moments, step, group))  # fmt: skip
+
+
+@fault("optim")
 def all_parameters_share_a_step(p: Patch) -> None:
     """Adam counts steps once for all parameters, whenever each had its first gradient."""
 
