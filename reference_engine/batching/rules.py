@@ -143,8 +143,14 @@ def run_elementwise(call: Callable, inputs: tuple, params: dict[str, Any], level
 
 
 def along(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
-    """An operator along dimensions of one tensor."""
-    return op(exposed(inputs[0], level), **shifted(params))
+    """An operator along dimensions of one tensor; an example without dimensions counts as one of length 1."""
+    value = exposed(inputs[0], level)
+    if value._array.ndim > 1:
+        return op(value, **shifted(params))
+    results = op(value.unsqueeze(1), **shifted(params))
+    if isinstance(results, tuple):
+        return tuple(r.squeeze(1) if r._array.ndim > 1 else r for r in results)
+    return results.squeeze(1) if results._array.ndim > 1 else results
 
 
 def leading(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Any:
@@ -286,6 +292,13 @@ def selected(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) 
     return op(*[aligned(x, level, ndim) for x in inputs], **params)
 
 
+def restrided(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
+    """Each example's storage begins where the batch's stride puts it."""
+    value = exposed(inputs[0], level)
+    size, stride = (level.size, *params["size"]), (value.stride(0), *params["stride"])
+    return registry.functions["as_strided"](value, size, stride, params["offset"])
+
+
 def masked(op: Operator, inputs: tuple, params: dict[str, Any], level: Level) -> Tensor:
     return op(aligned(inputs[0], level, params["mask"].ndim), **params)
 
@@ -350,7 +363,7 @@ def elementwise_parts(op: Operator, inputs: tuple, params: dict[str, Any], level
 RULES: dict[str, Callable] = {
     "view": in_front, "unsafe_view": in_front, "expand": in_front, "sum_to_size": sum_to, "permute": permuted,
     "t": matrix_transposed, "repeat": repeated, "take_key": keyed, "index": keyed, "place": keyed, "index_put_zeros": keyed,
-    "cat": joined, "stack": joined, "where": selected, "masked": masked,
+    "as_strided": restrided, "cat": joined, "stack": joined, "where": selected, "masked": masked,
     "addmm": product_added, "addmv": sum_added, "baddbmm": sum_added, "einsum": contracted, "complex": elementwise_parts,
     "trace": traced, "constant_pad_nd": padded, "linalg_cross": crossed,
     **dict.fromkeys(("mse_loss", "smooth_l1_loss", "huber_loss"), averaged),

@@ -93,15 +93,18 @@ class Probe:
             raise RuntimeError(ESCAPED)
         raise NeedsLoop
 
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else an array has is of its elements."""
+        if hasattr(np.ndarray, name):
+            raise NeedsLoop
+        raise AttributeError(name)
+
     __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __bool__ = __float__ = __int__ = __index__ = (
         _refuse
     )
-    __iter__ = __len__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __add__ = __mul__ = __sub__ = __neg__ = __truediv__ = __pow__ = __abs__ = __invert__ = _refuse
-    __radd__ = __rmul__ = __rsub__ = __rtruediv__ = __and__ = __or__ = __mod__ = __floordiv__ = _refuse
-    __array_interface__ = base = real = imag = ctypes = property(_refuse)
-    item = tolist = astype = argmax = argmin = argsort = repeat = cumsum = nonzero = _refuse
-    reshape = ravel = any = all = sum = max = min = copy = view = transpose = _refuse
+    __iter__ = __len__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __abs__ = __neg__ = __invert__ = _refuse
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = __and__ = __or__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = _refuse
     __hash__ = None  # type: ignore[assignment]
 
 
@@ -156,7 +159,7 @@ class BatchedTensor(Tensor):
     def nonzero(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(DYNAMIC)
 
-    masked_select = unique = nonzero
+    unique = nonzero
 
 
 def _of_value(name: str) -> property:

@@ -36,10 +36,10 @@ def _kept(input: Tensor, p: float, *, features: bool) -> np.ndarray:
 
 
 def _dropped(input: Tensor, p: float, *, features: bool = False) -> Tensor:
-    """input times a mask, scaled so that the mean stays."""
-    mask = _kept(input, p, features=features).astype(input._array.dtype)
-    if p < 1:
-        mask /= 1 - p
+    """input times a mask, scaled so that the mean stays; where nothing is kept nothing is drawn."""
+    if p == 1:
+        return input * 0.0  # type: ignore[operator]
+    mask = _kept(input, p, features=features).astype(input._array.dtype) / (1 - p)
     return input * wrap(mask)  # type: ignore[operator]
 
 

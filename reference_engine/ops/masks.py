@@ -74,7 +74,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 @saves("mask")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, in one dimension. Source: torch.masked_select."""
-    refuse_dynamic(input, mask)
+    if state.vmap_levels and innermost((mask,)) is not None:
+        raise RuntimeError("vmap: Attempted to vmap over `mask` in torch.masked_select(self, mask) We cannot support this "
+                           "because for each batch this would return a differently shaped Tensor.")  # fmt: skip
     if mask._array.dtype != bool:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     x, where = _together(input, mask)

@@ -177,6 +177,9 @@ def laid_out(tangent: Tensor, like: Tensor) -> Tensor:
 
     from reference_engine.tensor import wrap
 
-    if tangent.stride() == like.stride() or (state.vmap_levels and not isinstance(tangent._array, np.ndarray)):
+    if tangent.stride() == like.stride():
         return tangent
+    if state.vmap_levels and not type(tangent._array) is type(like._array) is np.ndarray:  # one of them is batched
+        order = sorted(range(like.dim()), key=lambda d: -like.stride(d))  # type: ignore[attr-defined]
+        return tangent.permute(order).contiguous().permute([order.index(d) for d in range(len(order))])  # type: ignore[attr-defined]
     return wrap(np.empty_like(like._array, dtype=tangent._array.dtype)).copy_(tangent)  # type: ignore[attr-defined]

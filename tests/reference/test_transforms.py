@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -344,3 +345,38 @@ def test_an_input_that_is_kept_is_its_value() -> None:
     assert repr(kept[0]) == "GradTrackingTensor(lvl=-2, value=\n    tensor(1.)\n)"
     assert not (kept[0] * 2).requires_grad
     assert torch.func.grad(lambda x: x * kept[0])(torch.tensor(3.0)).item() == 1.0
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.softmax(0),
+        lambda x: x.cumsum(-1),
+        lambda x: x.sort().values,
+        lambda x: x.max(0, keepdim=True).values,
+        lambda x: x.transpose(0, -1),
+        lambda x: torch.nn.functional.dropout(x, 1.0),
+    ],
+)
+def test_examples_without_dimensions(function: Callable) -> None:
+    """Dimension 0 of a 0-d example is that of a tensor of one element, and never the batch; nothing is drawn for p = 1."""
+    x = torch.tensor([0.5, -2.0, 3.0])
+    mapped = torch.vmap(function)(x)
+    assert mapped.tolist() == [function(row).tolist() for row in x]
+
+
+def test_a_mask_chooses_of_each_example() -> None:
+    """masked_select with one mask for all; a mask per example would give results of unequal lengths."""
+    x, mask = torch.arange(6.0).reshape(2, 3), torch.tensor([True, False, True])
+    assert torch.vmap(lambda row: row.masked_select(mask))(x).tolist() == [[0.0, 2.0], [3.0, 5.0]]
+    with pytest.raises(RuntimeError, match="Attempted to vmap over `mask`"):
+        torch.vmap(torch.masked_select)(x, torch.stack([mask, mask]))
+
+
+def test_tangents_of_a_batch_lie_as_primals_do() -> None:
+    """So that what is a view of the primal is a view of its tangents, by columns too."""
+    x = torch.arange(6.0).reshape(3, 2).t()
+    for function in (lambda x: x.t().view(6), lambda x: torch.as_strided(x, (2, 2), (2, 1), 1)):
+        by_columns, by_rows = torch.func.jacfwd(function)(x), torch.func.jacrev(function)(x)
+        assert by_columns.tolist() == by_rows.tolist()
+        assert by_rows.sum() == function(x).numel()
