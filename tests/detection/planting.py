@@ -34,8 +34,8 @@ class Planted:
     plant: Callable[[Patch, type], None]
 
 
-def node_of(case: Case) -> type:
-    """The class of the node that the case's operator records on the reference: the program up to f, and a call of it."""
+def function_of(case: Case) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """(f, its arguments) of the case's program on the reference: the program up to f."""
     tree = ast.parse(case.program)
     end = next(i for i, node in enumerate(tree.body) if isinstance(node, ast.FunctionDef)) + 1
     names: dict[str, Any] = {"torch": engine}
@@ -45,8 +45,13 @@ def node_of(case: Case) -> type:
     exec(compile(ast.Module(tree.body[:end], []), case.name, "exec"), names)
     function = tree.body[end - 1]
     assert isinstance(function, ast.FunctionDef)
-    result = names["f"](*[names[argument.arg] for argument in function.args.args])
-    return type(result.grad_fn)
+    return names["f"], tuple(names[argument.arg] for argument in function.args.args)
+
+
+def node_of(case: Case) -> type:
+    """The class of the node that the case's operator records on the reference."""
+    function, arguments = function_of(case)
+    return type(function(*arguments).grad_fn)
 
 
 def changing(change: Change) -> Callable[[Patch, type], None]:

@@ -11,6 +11,7 @@ import yaml
 
 from conformance.case import Case
 from conformance.spec import load
+from conformance.spec.operators.checks import TRANSFORMS
 from conformance.spec.root import find
 
 
@@ -98,6 +99,8 @@ def cases(root: Path, subjects: list[Subject], n: int, dtypes: list[str] | None 
     (root / "ops" / "made.yaml").write_text(yaml.safe_dump(table, sort_keys=False))
     found: dict[str, list[Case]] = {}
     for case in load(root=root).cases:
+        if case.id.rpartition(",")[2][:-1] in TRANSFORMS:
+            continue  # whole Jacobians, which differ in size and not in what they notice
         found.setdefault(case.id.partition("[")[0], []).append(case)
     return found
 

@@ -10,11 +10,13 @@ from typing import NamedTuple
 from conformance.case import Case
 from conformance.engines import Engine, load
 from conformance.language import execute
+from reference_engine.autograd import gradcheck, gradgradcheck
 
-from .planting import FAULTS_PLANTED, Planted, applied, node_of
+from .planting import FAULTS_PLANTED, Planted, applied, function_of, node_of
 from .samples import BROADCAST, SUBJECTS, TIES, cases
 
 SIZES = (10, 100, 1000)
+SECOND = ("constant", "no-second")  # faults that only a derivative of the gradient shows
 
 
 class Found(NamedTuple):
@@ -42,6 +44,28 @@ def detection(size: int, faults: Iterable[Planted] = FAULTS_PLANTED) -> Iterator
         for name, own in checks.items():
             with applied(fault, node_of(next(c for c in own if c.id.endswith((",vjp]", ",gradient]"))))):
                 if not any(fails(case, engine) for case in own):
+                    missed.append(name)
+        yield Found(fault.name, size, list(checks), missed)
+
+
+def gradchecked(size: int, fast: bool, faults: Iterable[Planted] = FAULTS_PLANTED) -> Iterator[Found]:
+    """The same, asked of gradcheck: the reference's, which compares what torch's compares; gradgradcheck where the fault
+    is one of second derivatives. Not where elements lie at a kink, since there it accuses correct operators too.
+    """
+    for fault in faults:
+        if fault.name == "ties":
+            continue
+        wanted = "complex" if fault.name == "conjugate" else "vjp"
+        checks = {name: next(c for c in own if c.id.endswith(f",{wanted}]"))
+                  for name, own in _cases(fault.subjects, size).items()}  # fmt: skip
+        check = gradgradcheck if fault.name in SECOND else gradcheck
+        missed = []
+        for name, case in checks.items():
+            function, arguments = function_of(case)
+            inputs = tuple(x for x in arguments if x.requires_grad)
+            assert len(inputs) == len(arguments)
+            with applied(fault, node_of(case)):
+                if check(function, inputs, fast_mode=fast, raise_exception=False, check_undefined_grad=False):
                     missed.append(name)
         yield Found(fault.name, size, list(checks), missed)
 

@@ -14,7 +14,8 @@ COMPLETE = {
     "accumulation", "anomaly", "autograd_grad", "backward", "broadcasting", "checkpoint", "complex",
     "control_flow", "custom_function", "detach", "dtype", "forward_ad", "func_transforms", "functional", "grad_fn",
     "grad_modes", "gradcheck", "higher_order", "hooks", "inplace", "layout", "leaves", "nn", "node_hooks",
-    "nondifferentiable", "ops", "optim", "retain_graph", "saved_tensors", "threads", "training", "views", "vmap", "worked_examples",
+    "nondifferentiable", "ops", "optim", "retain_graph", "saved_tensors", "threads", "training", "views", "vmap",
+    "worked_examples",
 }  # fmt: skip
 
 

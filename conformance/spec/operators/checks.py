@@ -6,19 +6,30 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..checking.problem import near
+from .subject import Subject
 
 COARSE = ("float32", "float16", "bfloat16")
+# The laws among torch.func's transforms, with the derivatives that they need.
+TRANSFORMS = {"jacobian": ("vjp", "jvp"), "linearize": ("vjp", "jvp"), "vmap": ("vjp",), "hessian": ("jvp", "double")}
+EMPTY = {"jacobian", "hessian"}
 COMPLEX = {"vjp": "complex", "jvp": "complex-jvp", "double": "complex-double"}
 # The dtype of floating data by check; the coarse ones are named by theirs.
 DTYPES = {
     "value": "float64", "vjp": "float64", "jvp": "float64", "double": "float64", "gradient": "float64",
+    "jacobian": "float64", "linearize": "float64", "vmap": "float64", "hessian": "float64",
     "complex": "complex128", "complex-jvp": "complex128", "complex-double": "complex128",
 }  # fmt: skip
+# Checks whose data are no leaves of a graph.
+PLAIN = ("value", "jacobian", "linearize", "vmap", "hessian")
 # What each check shows, beside what the operator computes.
 CLAIMS = {
     "vjp": "Backward through torch.{op} agrees with the numerical derivative of its forward.",
     "jvp": "In forward mode torch.{op} agrees with the numerical derivative, and is the adjoint of backward.",
     "double": "The gradient of torch.{op} is differentiable itself, by the inputs and by the cotangent.",
+    "jacobian": "The Jacobian of torch.{op} is the same by rows and by columns.",
+    "linearize": "Linearized, torch.{op} is the function that jvp computes at that point, and vjp is its adjoint.",
+    "vmap": "The derivative of torch.{op}, mapped over a batch, is that of one example after the other.",
+    "hessian": "The Hessian of torch.{op} is the same forward over reverse and reverse over reverse, and symmetric.",
     "float32": "In float32 torch.{op} and its gradient are those of float64, rounded.",
     "float16": "In float16 torch.{op} and its gradient are those of float64, rounded.",
     "bfloat16": "In bfloat16 torch.{op} and its gradient are those of float64, rounded.",
@@ -34,11 +45,11 @@ def claim(check: str, written: str, op: str) -> str:
 
 
 class Checks:
-    """The checks of one sample. `derivable`: whether an input of it has a derivative."""
+    """The checks of one sample."""
 
-    def __init__(self, operator: dict[str, Any], sample: dict[str, Any], derivable: bool) -> None:
-        self.operator, self.sample = operator, sample
-        self.orders = operator.get("orders", 2) if derivable else 0
+    def __init__(self, operator: dict[str, Any], sample: dict[str, Any], subject: Subject) -> None:
+        self.operator, self.sample, self.subject = operator, sample, subject
+        self.orders = operator.get("orders", 2) if subject.differentiable else 0
         self.kind = sample.get("kind", "smooth")
 
     def applicable(self) -> list[str]:
@@ -49,7 +60,12 @@ class Checks:
         laws = [law for law in ("vjp", "jvp", "double") if self._has(law)]
         coarse = [dtype for dtype in COARSE if dtype in self.operator.get("dtypes", ["float32"])]
         numbers = [COMPLEX[law] for law in laws] if self.operator.get("complex") else []
-        return ["value", *laws, *coarse, *numbers, *written]
+        return ["value", *laws, *self._transforms(laws), *coarse, *numbers, *written]
+
+    def _transforms(self, laws: list[str]) -> list[str]:
+        """A Jacobian of no element says nothing; what is drawn in a transform need not be what is drawn outside."""
+        without = {*TRANSFORMS} if self.subject.random else EMPTY if self.subject.empty else set()
+        return [law for law, needs in TRANSFORMS.items() if {*needs} <= {*laws} and law not in without]
 
     def _has(self, law: str) -> bool:
         """Whether a derivative has this law here: of first order, in forward mode, of second order."""

@@ -17,9 +17,9 @@ from ..reading import Document, Route, read
 from ..schema import SAMPLE_KEYS, check_form
 from ..specification import Chapter
 from . import programs
-from .checks import DTYPES, Checks, claim
+from .checks import DTYPES, PLAIN, Checks, claim
 from .data import Datum, datum, is_complex, mistakes
-from .programs import Subject
+from .subject import Subject, parts
 
 # What a check's own entry, the sample and the operator may say, the nearest one first.
 SAID = ("tolerance", "torch_departs", "pending", "note")
@@ -105,7 +105,7 @@ class _Sample:
                 self._datum(name, value)
         if len(self.data) == sum(name not in SAMPLE_KEYS for name in sample):
             self.subject = self._subject()
-            self.checks = Checks(operator, sample, bool(self.subject.differentiable))
+            self.checks = Checks(operator, sample, self.subject)
             for key, what, hint in self.checks.mistakes():
                 table.refuse(what, (*route, key), hint)
 
@@ -145,6 +145,7 @@ class _Sample:
             outputs=tuple(self.said("outputs", ())),
             elementwise=self.operator.get("elementwise", False),
             analytic=self.operator.get("analytic", False),
+            empty=any(0 in d.shape for d in self.data if d.name in differentiable),
             value=self._value(),
             gradient=self.sample.get("gradient", {}),
         )
@@ -164,7 +165,7 @@ class _Sample:
             if used is not None and name not in used:
                 self.table.refuse(f"'{name}' is never used", (*self.route, name), "the call names each datum", key=True)
         try:
-            programs.parts(text)
+            parts(text)
         except SyntaxError:
             pass  # said already
         except ValueError as error:
@@ -247,7 +248,7 @@ class _Sample:
         return tuple(sorted(found.union(path for path in programs.REQUIRES if f"torch.{path}(" in text)))
 
     def _leaf(self, datum: Datum, kind: str) -> bool:
-        return kind != "value" and datum.name in self.subject.differentiable
+        return kind not in PLAIN and datum.name in self.subject.differentiable
 
     def _claim(self, kind: str) -> str:
         written = self.sample.get("claim") or self.operator["claim"]
