@@ -269,3 +269,29 @@ def test_flags_are_bools():
         return [*messages, str(error.value), x.requires_grad]
 
     agree(program)
+
+
+def test_layers_without_elements_are_initialised_with_a_warning():
+    """A matrix of no rows or columns is left as it is."""
+
+    def program(e):
+        with pytest.warns(UserWarning, match="Initializing zero-element tensors is a no-op"):
+            layer = e.nn.Linear(3, 0)
+        with pytest.warns(UserWarning, match="Initializing zero-element tensors is a no-op"):
+            e.nn.init.kaiming_normal_(e.empty(0, 2))
+        return tuple(layer.weight.shape), layer(e.ones(2, 3)).tolist()
+
+    agree(program)
+
+
+def test_the_class_of_a_parametrized_module():
+    """type_before_parametrizations looks through what register_parametrization made of the class."""
+
+    def program(e):
+        parametrize = e.nn.utils.parametrize
+        layer = e.nn.Linear(1, 1)
+        names = [parametrize.type_before_parametrizations(layer).__name__]
+        parametrize.register_parametrization(layer, "weight", e.nn.Identity())
+        return [*names, parametrize.type_before_parametrizations(layer).__name__, type(layer).__name__]
+
+    assert agree(program) == ["Linear", "Linear", "ParametrizedLinear"]

@@ -145,6 +145,11 @@ def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
     return len(listed) > 0 if tensor_name is None else tensor_name in listed
 
 
+def type_before_parametrizations(module: Module) -> type:
+    """The module's class as it was without parametrizations. Source: torch.nn.utils.parametrize."""
+    return type(module).__bases__[0] if is_parametrized(module) else type(module)
+
+
 def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized: bool = True) -> Module:
     """Makes the tensor one of the module's own again: with the value that it has, or with that of its original.
     Source: torch.nn.utils.parametrize.remove_parametrizations.
