@@ -170,7 +170,7 @@ def is_inference(input: Tensor) -> Any:
 
 def is_nonzero(input: Tensor) -> Any:
     """Whether the only element is not zero. Source: torch.is_nonzero."""
-    return True if input else False  # noqa: SIM210 - bool is a dtype in this namespace
+    return input.is_nonzero()
 
 
 def numel(input: Tensor) -> Any:

@@ -84,6 +84,10 @@ class Converted(Base):
             return value.real
         return value
 
+    def is_nonzero(self) -> bool:
+        """Whether the only element is not zero. Source: torch.Tensor.is_nonzero."""
+        return bool(self)
+
     def __int__(self) -> int:
         return int(self._real_item("int64_t"))
 

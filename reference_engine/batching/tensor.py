@@ -159,7 +159,10 @@ class BatchedTensor(Tensor):
     def nonzero(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError(DYNAMIC)
 
-    unique = nonzero
+    unique = unique_consecutive = nonzero
+
+    def __index__(self) -> int:
+        raise RuntimeError(ITEM)
 
 
 def _of_value(name: str) -> property:
@@ -183,6 +186,14 @@ def _new(name: str) -> Any:
 
 for _name in ("new_zeros", "new_ones", "new_empty", "new_full"):
     setattr(BatchedTensor, _name, _new(_name))
+
+
+def refuse_answer(name: str, *tensors: Any) -> None:
+    """Raises where a function that answers yes or no for all elements meets a batched tensor."""
+    if any(isinstance(x, BatchedTensor) for x in tensors):
+        raise RuntimeError(
+            f"vmap over torch.{name} isn't supported yet: its result is one bool, and examples may differ."
+        )
 
 
 def refuse_dynamic(*tensors: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import refuse_answer
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import constant
 from reference_engine.ops.registry import both
@@ -44,12 +45,14 @@ for _name, _ufunc in {"logical_not": np.logical_not, "bitwise_not": np.bitwise_n
 @both
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether shape and all elements agree. Source: torch.equal."""
+    refuse_answer("equal", input, other)
     return input._array.shape == other._array.shape and bool(np.array_equal(input._array, other._array))
 
 
 @both
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
     """Whether |input - other| <= atol + rtol |other| everywhere. Source: torch.allclose."""
+    refuse_answer("allclose", input, other)
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{_type_name(input)} did not match {_type_name(other)}")
     return bool(np.allclose(input._array, other._array, rtol=rtol, atol=atol, equal_nan=equal_nan))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reference_engine import dtypes
+from reference_engine.batching.tensor import refuse_dynamic
 from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
 from reference_engine.ops.kinds import Operator, general
@@ -147,6 +148,7 @@ def _asked(results: tuple, return_inverse: bool, return_counts: bool) -> Any:
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False,
            dim: int | None = None) -> Any:  # fmt: skip
     """The distinct elements (or slices along `dim`), in order; without a derivative. Source: torch.unique."""
+    refuse_dynamic(input)
     where = None if dim is None else axis(dim, input._array.ndim)
     op = _unique if where is None else _unique_dim
     return _asked(op(input, dim=where), return_inverse, return_counts)
@@ -156,6 +158,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False,
                        dim: int | None = None) -> Any:  # fmt: skip
     """The first of each run of equal elements; without a derivative. Source: torch.unique_consecutive."""
+    refuse_dynamic(input)
     where = None if dim is None else axis(dim, input._array.ndim)
     return _asked(_unique_consecutive(input, dim=where), return_inverse, return_counts)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import reference_engine as engine
 from reference_engine.autograd.function import Function
-from reference_engine.batching import functions, hooks
+from reference_engine.batching import functions, hooks, tensor
 from reference_engine.batching.tensor import BatchedTensor, Level
 from reference_engine.func import differentiated, ensembles, mapping, reverse
 from reference_engine.state import process, state
@@ -140,3 +140,16 @@ def every_call_starts_the_same_stream(p: Patch) -> None:
 
     original = mapping._one
     p.function(original, one)
+
+
+@fault("vmap")
+def the_first_example_is_the_index(p: Patch) -> None:
+    """A mapped tensor used as an index of a list stands for its first example."""
+    p.set(BatchedTensor, "__index__", lambda self: int(self._value.select(0, 0)))
+
+
+@fault("vmap")
+def dynamic_shapes_are_the_batchs(p: Patch) -> None:
+    """An operator whose result's shape depends on elements is run on the whole batch."""
+    p.function(tensor.refuse_dynamic, lambda *tensors: None)
+    p.set(BatchedTensor, "unique_consecutive", lambda self: self._value.unique_consecutive(dim=0))
