@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from conformance.running.process import Key
 
 NAME = "autograd-conformance"
+COVERED, UNNEEDED = "autograd-waiver", "autograd-waiver-unneeded"  # what reports say of waivers
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,14 +37,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATTERN",
         help="only these cases: a chapter, a case or a glob; repeatable",
     )
+    group.addoption("--autograd-waivers", metavar="FILE", help="failures that somebody answers for (YAML)")
     group.addoption("--autograd-device", default="cpu", choices=["cpu", "cuda"], help="where the engines run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("autograd_engine"):
         config.pluginmanager.register(ConformancePlugin(config), f"{NAME}-cases")
-    elif config.getoption("autograd_cases"):
-        raise pytest.UsageError("--autograd-cases needs --autograd-engine")
+        return
+    for option in ("cases", "waivers"):
+        if config.getoption(f"autograd_{option}"):
+            raise pytest.UsageError(f"--autograd-{option} needs --autograd-engine")
 
 
 class ConformancePlugin:
@@ -53,10 +57,13 @@ class ConformancePlugin:
         from conformance import spec
         from conformance.cli.choose import choose
         from conformance.errors import KitError
+        from conformance.running import waivers
         from conformance.running.inprocess import InProcess
         from conformance.running.plan import plan
 
+        file = config.getoption("autograd_waivers")
         try:
+            self.waivers = waivers.load(file) if file else waivers.Waivers()
             self.chosen = choose(config.getoption("autograd_engine"), config.getoption("autograd_device"))
             self.spec = spec.load()
             asked = self.spec.select(config.getoption("autograd_cases"))
@@ -83,6 +90,30 @@ class ConformancePlugin:
         if isinstance(collector, pytest.Session) and report.passed:
             report.result.append(Cases.from_parent(collector, name=NAME, nodeid=NAME, plugin=self))
         return report
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Waivers that are no longer needed, or that covered nothing; from the reports, which come from other processes too."""
+        reports = [r for reports in terminalreporter.stats.values() for r in reports if hasattr(r, "user_properties")]
+        said = [(name, value) for r in reports for name, value in r.user_properties if name in (COVERED, UNNEEDED)]
+        covering = {value for name, value in said if name == COVERED}
+        for value in dict.fromkeys(value for name, value in said if name == UNNEEDED):
+            terminalreporter.write_line(f"note: {value}")
+        for number, waiver in enumerate(self.waivers.waivers):
+            if number not in covering:
+                terminalreporter.write_line(
+                    f"note: the waiver of {waiver.owner} for {waiver.case} on {waiver.engine} covers nothing here"
+                )
+
+    def judge(self, item: CaseItem) -> Result:
+        """The case's result, with what a waiver makes of it."""
+        result = self.judging.judge(item.case, item.key)
+        waiver = next((w for w in self.waivers.waivers if w.covers(result)), None)
+        if waiver is not None:
+            item.user_properties.append((COVERED, self.waivers.waivers.index(waiver)))
+            result = self.waivers.apply(result)
+            if result.verdict == "pass":
+                item.user_properties.append((UNNEEDED, f"{result.case}[{result.engine}]: {result.reason}"))
+        return result
 
     def left_out(self, case: Case, key: Key) -> str | None:
         """Why the case does not run on the engine here, None where it does."""
@@ -127,10 +158,10 @@ class CaseItem(pytest.Item):
 
         if (reason := self.plugin.left_out(self.case, self.key)) is not None:
             pytest.skip(reason)
-        result = self.plugin.judging.judge(self.case, self.key)
+        result = self.plugin.judge(self)
         if not conforms(result):
             raise CaseFailed(result)
-        if result.verdict in ("pending", "departs"):
+        if result.verdict in ("pending", "departs", "waived"):
             pytest.xfail(f"{result.verdict}: {result.reason}")
         if result.verdict != "pass":
             pytest.skip(f"{result.verdict}: {result.reason or ', '.join(result.missing)}")

@@ -162,3 +162,31 @@ def test_without_the_option_nothing_of_the_kit_is_imported():
         [sys.executable, "-c", "import re; " + code], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert re.sub(r"\s", "", done.stdout) == "['conformance','conformance.pytest_plugin']"
+
+
+WAIVER = "- {{engine: '{0}', case: {1}, owner: jane, reason: issue 12, expires: {2}}}\n"
+
+
+def test_waivers(run, pytester):
+    """A waived failure is expected, an expired one fails; what passes, and what covers nothing, is said at the end."""
+    name = engine(pytester.path, "halving", WRONG_SUM.replace("os._exit(1)", "x * 2"))
+    entries = [("sum", "2999-01-01"), ("exp", "2020-01-01"), ("sin", "2999-01-01"), ("none", "2999-01-01")]
+    pytester.path.joinpath("w.yaml").write_text(
+        "".join(WAIVER.format(name, f"small/{case}", day) for case, day in entries)
+    )
+    done = run("--autograd-engine", name, "--autograd-waivers", "w.yaml", "-rx")
+    done.assert_outcomes(xfailed=1, failed=1, skipped=2, passed=1)
+    done.stdout.fnmatch_lines(["*waived: jane, until 2999-01-01: issue 12*"])
+    done.stdout.fnmatch_lines(["*the waiver of jane expired on 2020-01-01: issue 12*"])
+    done.stdout.fnmatch_lines(["note: small/sin*the waiver of jane is no longer needed: issue 12"])
+    done.stdout.fnmatch_lines([f"note: the waiver of jane for small/none on {name} covers nothing here"])
+
+
+def test_a_waivers_file_with_a_mistake(run, pytester):
+    """A usage error with its place, and no traceback; without an engine there is nothing to waive."""
+    pytester.path.joinpath("w.yaml").write_text("- {engine: a}\n")
+    done = run("--autograd-engine", "reference", "--autograd-waivers", "w.yaml")
+    assert done.ret == 4
+    done.stderr.fnmatch_lines(["*w.yaml:1:3: this waiver has no case*"])
+    done = run("--autograd-waivers", "w.yaml")
+    done.stderr.fnmatch_lines(["*--autograd-waivers needs --autograd-engine*"])
