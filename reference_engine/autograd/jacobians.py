@@ -26,8 +26,8 @@ def as_tuple(x: Any) -> tuple:
 
 
 def differentiable(outputs: Any) -> list[Tensor]:
-    """The tensors among the outputs that have a history."""
-    return [o for o in as_tuple(outputs) if isinstance(o, Tensor) and o.requires_grad]
+    """The outputs that have a history. What is no tensor has no requires_grad, and raises AttributeError."""
+    return [o for o in as_tuple(outputs) if o.requires_grad]
 
 
 def floating(outputs: Any) -> list[Tensor]:

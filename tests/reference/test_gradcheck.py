@@ -137,6 +137,15 @@ def test_what_cannot_be_checked_is_refused() -> None:
     assert gradcheck(lambda t: torch.sum(t.expand(3, 2)), x)
 
 
+@pytest.mark.parametrize("result", [3.0, None, {"a": 1}])
+def test_outputs_that_are_no_tensors_are_refused(result: Any) -> None:
+    """They have no derivative to check, and do not pass for right."""
+    x = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
+        with pytest.raises(AttributeError, match="requires_grad"):
+            check(lambda x: result, (x,))
+
+
 def test_masked_leaves_out_what_a_sparse_input_does_not_store() -> None:
     """A gradient for the stored elements only is right with masked=True, and wrong without."""
 
