@@ -225,7 +225,8 @@ def real_leaves_receive_the_modulus(p: Patch) -> None:
 @fault("complex")
 def prod_divides_without_conjugate(p: Patch) -> None:
     """The gradient of prod is the product of the others, without its conjugate."""
-    p.set(reductions.prod_dims, "holomorphic", False)
+    for op in (reductions.prod_all, reductions.prod_dims):
+        p.set(op, "holomorphic", False)
 
 
 @fault("complex")
