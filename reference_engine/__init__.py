@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys as _sys
 from typing import Any
 
-from reference_engine import autograd, dtypes, narrow_types, ops, overrides, random
+from reference_engine import autograd, dtypes, narrow_types, ops, overrides, random, return_types
 from reference_engine.autocasting import autocast, get_autocast_dtype, is_autocast_enabled, set_autocast_enabled
 from reference_engine.autograd.anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 from reference_engine.autograd.grad_mode import (

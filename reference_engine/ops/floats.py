@@ -6,10 +6,11 @@ Source: torch.copysign, torch.nextafter, torch.frexp, torch.ldexp, torch.nan_to_
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from reference_engine import return_types
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise import mul, power
 from reference_engine.ops.elementwise_kind import _into, elementwise
@@ -55,22 +56,15 @@ def _mantissa_and_exponent(x: np.ndarray) -> tuple:
     return mantissa, exponent, exponent
 
 
-class Parts(NamedTuple):
-    """(mantissa, exponent)."""
-
-    mantissa: Tensor
-    exponent: Tensor
-
-
 @both
-def frexp(input: Tensor) -> Parts:
+def frexp(input: Tensor) -> Any:
     """(mantissa, exponent) with input = mantissa * 2^exponent, 1/2 <= |mantissa| < 1; the exponent is int32, never tracked.
 
     Source: torch.frexp.
     """
     if not input.is_floating_point():
         raise RuntimeError("torch.frexp() only supports floating-point dtypes")
-    return Parts(*frexp_op(input))
+    return return_types.frexp(*frexp_op(input))
 
 
 @both

@@ -65,6 +65,9 @@ def _getitem(self: Tensor, key: Any) -> Tensor:
     if any(_advanced(p) for p in parts):
         return also_save(index_copy_out(self, key=_checked(self, parts)), parts)
     consumed = sum(1 for p in parts if p is not None and p is not Ellipsis)
+    if consumed and not self._array.ndim:
+        raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert "
+                         "a 0-dim tensor to a number")  # fmt: skip
     if consumed > self._array.ndim:
         raise IndexError(f"too many indices for tensor of dimension {self._array.ndim}")
     result, dim = self, 0

@@ -6,10 +6,11 @@ index they return. Source: torch docs of amax, max.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from reference_engine import return_types
 from reference_engine.ops import registry
 from reference_engine.ops.elementwise_kind import _into
 from reference_engine.ops.kinds import general
@@ -128,13 +129,6 @@ def _median_index(x: np.ndarray, dim: int) -> np.ndarray:
 median_dim = picking("median", _median_index, node="MedianBackward1")
 
 
-class Picked(NamedTuple):
-    """(values, indices), as torch's return types."""
-
-    values: Tensor
-    indices: Tensor
-
-
 def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
     def call(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
         if isinstance(dim, Tensor) or other is not None:
@@ -142,7 +136,7 @@ def _extreme(name: str, full: Any, along: Any, pairwise: str) -> None:
         check_not_empty(name, input, dim)
         if dim is None:
             return full(input, dims=axes_of(None, input._array.ndim), keepdim=False)
-        return Picked(*along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+        return getattr(return_types, name)(*along(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
     call.__name__ = name
     call.__doc__ = (
@@ -160,7 +154,7 @@ def median(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """The lower median of all elements, or (values, indices) along `dim`. Source: torch.median."""
     if dim is None:
         return median_all(input, dims=tuple(range(input._array.ndim)), keepdim=False)
-    return Picked(*median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+    return return_types.median(*median_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
 # --- order -------------------------------------------------------------------------------------------------------
@@ -191,15 +185,15 @@ _topk = general("topk", _order_forward, _order_rule, inputs=("x",), outputs=("va
 
 
 @both
-def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Picked:
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) in order along a dimension. Source: torch.sort."""
-    return Picked(*_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))
+    return return_types.sort(*_sort(input, dim=axis(dim, input._array.ndim), descending=descending, count=None))
 
 
 @both
-def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Picked:
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """The k largest (values, indices) along a dimension. Source: torch.topk."""
-    return Picked(*_topk(input, dim=axis(dim, input._array.ndim), descending=largest, count=k))
+    return return_types.topk(*_topk(input, dim=axis(dim, input._array.ndim), descending=largest, count=k))
 
 
 @both

@@ -6,14 +6,15 @@ Source: torch docs of kthvalue, mode, cummax, aminmax.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from reference_engine import return_types
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import general
 from reference_engine.ops.one_node import one_node
-from reference_engine.ops.order import Picked, amax, amin, picking, rows_of, share_ties, sort
+from reference_engine.ops.order import amax, amin, picking, rows_of, share_ties, sort
 from reference_engine.ops.positions import add_at, key_along
 from reference_engine.ops.reductions import axes_of, check_not_empty
 from reference_engine.ops.registry import both
@@ -21,23 +22,16 @@ from reference_engine.ops.shapes import axis
 from reference_engine.tensor import Tensor
 
 
-class Extremes(NamedTuple):
-    """(min, max)."""
-
-    min: Tensor
-    max: Tensor
-
-
 @both
 @one_node("AminmaxBackward0", "input")
-def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Extremes:
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Any:
     """Both extremes; ties share the gradient evenly. Source: torch.aminmax."""
     if dim is None and not input._array.size:
         raise RuntimeError(
             "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
         )
     dims = () if dim is None else dim
-    return Extremes(amin(input, dims, keepdim), amax(input, dims, keepdim))
+    return return_types.aminmax(amin(input, dims, keepdim), amax(input, dims, keepdim))
 
 
 @both
@@ -53,13 +47,13 @@ _kthvalue = picking("kthvalue", lambda x, dim, k: np.take(np.argsort(x, dim, kin
 
 
 @both
-def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Picked:
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """The k-th smallest (values, indices) along a dimension, counted from 1. Source: torch.kthvalue."""
     d = axis(dim, input._array.ndim)
     size = input._array.shape[d] if input._array.ndim else 1
     if not 1 <= k <= size:
         raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {d}")
-    return Picked(*_kthvalue(input, dim=d, keepdim=keepdim, k=k))
+    return return_types.kthvalue(*_kthvalue(input, dim=d, keepdim=keepdim, k=k))
 
 
 def _most_frequent(x: np.ndarray, dim: int) -> np.ndarray:
@@ -76,10 +70,10 @@ _mode = picking("mode", _most_frequent)
 
 
 @both
-def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Picked:
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """The most frequent (values, indices) along a dimension. Source: torch.mode."""
     check_not_empty("mode", input, dim)
-    return Picked(*_mode(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+    return return_types.mode(*_mode(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
 # --- medians that pass over nan -----------------------------------------------------------------------------------
@@ -108,7 +102,7 @@ def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> A
     """The median of what is not nan. Source: torch.nanmedian."""
     if dim is None:
         return _nanmedian_all(input, dims=axes_of(None, input._array.ndim), keepdim=False)
-    return Picked(*_nanmedian_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
+    return return_types.nanmedian(*_nanmedian_dim(input, dim=axis(dim, input._array.ndim), keepdim=keepdim))
 
 
 # --- running extremes ---------------------------------------------------------------------------------------------
@@ -138,8 +132,8 @@ def _running_extreme(name: str, largest: bool) -> None:
     op = general(name, _running, _running_rule, inputs=("x",), outputs=("values", "indices"), aux=("key",),
                  nondifferentiable=("indices",))  # fmt: skip
 
-    def call(input: Tensor, dim: int) -> Picked:
-        return Picked(*op(input, dim=axis(dim, input._array.ndim), largest=largest))
+    def call(input: Tensor, dim: int) -> Any:
+        return getattr(return_types, name)(*op(input, dim=axis(dim, input._array.ndim), largest=largest))
 
     call.__name__ = name
     call.__doc__ = f"Running extremes (values, indices) along a dimension. Source: torch.{name}."

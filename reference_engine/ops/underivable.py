@@ -8,11 +8,11 @@ Source: torch notes/autograd, "Gradients for non-differentiable functions" (6).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from reference_engine import dtypes
+from reference_engine import dtypes, return_types
 from reference_engine.batching.tensor import refuse_dynamic
 from reference_engine.ops import registry
 from reference_engine.ops.inplace import overwrite
@@ -166,13 +166,6 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
 # --- histograms ----------------------------------------------------------------------------------------------------
 
 
-class Histogram(NamedTuple):
-    """(hist, bin_edges)."""
-
-    hist: Tensor
-    bin_edges: Tensor
-
-
 def _histogram(x: np.ndarray, weight: Any, *, bins: Any, range: Any, density: bool) -> tuple:
     hist, edges = np.histogram(x, bins, range, weights=weight, density=density)
     return hist.astype(x.dtype), edges.astype(x.dtype)
@@ -183,12 +176,12 @@ _histogram_op = unrecorded("histogram", _histogram, ("x", "weight"), outputs=("h
 
 @both
 def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None,
-              density: bool = False) -> Histogram:  # fmt: skip
+              density: bool = False) -> Any:  # fmt: skip
     """How many elements (or how much weight) lie in each bin; without a derivative. Source: torch.histogram."""
     if input.dtype.category < dtypes.FLOATING:
         raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{dtypes.type_name(input.dtype)}'")
     edges = np.array(bins._array) if isinstance(bins, Tensor) else bins
-    return Histogram(*_histogram_op(input, weight, bins=edges, range=range, density=density))
+    return return_types.histogram(*_histogram_op(input, weight, bins=edges, range=range, density=density))
 
 
 @both

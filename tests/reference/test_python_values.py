@@ -120,3 +120,14 @@ def test_sparse_tensors_have_no_such_operator(torch):
     with pytest.raises(RuntimeError, match="reshape is not implemented for sparse tensors"):
         s.reshape(4)
     assert s.sin().to_dense()[0, 0].item() == pytest.approx(0.8414709)
+
+
+def test_named_results(torch):
+    """A function's named tuple is of a class of its own, which torch.return_types has, and shows its fields."""
+    x = torch.tensor([1.0, 2.0])
+    result = x.max(0)
+    assert (type(result).__name__, type(result) is torch.return_types.max) == ("max", True)
+    assert repr(result) == "torch.return_types.max(\nvalues=tensor(2.),\nindices=tensor(1))"
+    assert (result.values is result[0], result.indices is result[1]) == (True, True)
+    assert type(torch.linalg.eigh(torch.eye(2))).__name__ == "linalg_eigh"
+    assert isinstance(x.sort(), tuple)

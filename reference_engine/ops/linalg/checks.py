@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 import numpy as np
 
-from reference_engine import dtypes
+from reference_engine import dtypes, return_types
 from reference_engine.batching.tensor import bottom
 from reference_engine.state import state
 from reference_engine.tensor import Tensor
@@ -20,24 +19,24 @@ class _LinAlgError(RuntimeError):
 LinAlgError = _LinAlgError
 
 # fmt: off
-Inverse       = namedtuple("Inverse", ("inverse", "info"))
-Solution      = namedtuple("Solution", ("result", "info"))
-SlogDet       = namedtuple("SlogDet", ("sign", "logabsdet"))
-CholeskyEx    = namedtuple("CholeskyEx", ("L", "info"))
-LU            = namedtuple("LU", ("P", "L", "U"))
-LUFactor      = namedtuple("LUFactor", ("LU", "pivots"))
-LUFactorEx    = namedtuple("LUFactorEx", ("LU", "pivots", "info"))
-LDL           = namedtuple("LDL", ("LD", "pivots"))
-LDLEx         = namedtuple("LDLEx", ("LD", "pivots", "info"))
-Unpacked      = namedtuple("Unpacked", ("P", "L", "U"))
-QR            = namedtuple("QR", ("Q", "R"))
-Geqrf         = namedtuple("Geqrf", ("a", "tau"))
-Eig           = namedtuple("Eig", ("eigenvalues", "eigenvectors"))
-Eigh          = namedtuple("Eigh", ("eigenvalues", "eigenvectors"))
-SVD           = namedtuple("SVD", ("U", "S", "Vh"))
-OldSVD        = namedtuple("OldSVD", ("U", "S", "V"))
-Triangular    = namedtuple("Triangular", ("solution", "cloned_coefficient"))
-LeastSquares  = namedtuple("LeastSquares", ("solution", "residuals", "rank", "singular_values"))
+Inverse       = return_types.linalg_inv_ex
+Solution      = return_types.linalg_solve_ex
+SlogDet       = return_types.linalg_slogdet
+CholeskyEx    = return_types.linalg_cholesky_ex
+LU            = return_types.linalg_lu
+LUFactor      = return_types.linalg_lu_factor
+LUFactorEx    = return_types.linalg_lu_factor_ex
+LDL           = return_types.linalg_ldl_factor
+LDLEx         = return_types.linalg_ldl_factor_ex
+Unpacked      = return_types.lu_unpack
+QR            = return_types.linalg_qr
+Geqrf         = return_types.geqrf
+Eig           = return_types.linalg_eig
+Eigh          = return_types.linalg_eigh
+SVD           = return_types.linalg_svd
+OldSVD        = return_types.svd
+Triangular    = return_types.triangular_solve
+LeastSquares  = return_types.linalg_lstsq
 # fmt: on
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ _ldl = unrecorded("linalg_ldl_factor_ex", lambda x: _each(_factored, x), ("x",),
 _ldl_solve = unrecorded("linalg_ldl_solve", _solved, ("ld", "b"))
 
 
-def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> LDLEx:
+def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """(LD, pivots, info): A = L D L^T, packed; without a derivative. Source: torch.linalg.ldl_factor_ex."""
     result = LDLEx(*_ldl(square("ldl_factor_ex", A)))
     if check_errors and (worst := int(bottom(result.info)._array.max(initial=0))):
@@ -54,7 +55,7 @@ def ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = Fa
     return result
 
 
-def ldl_factor(A: Tensor, *, hermitian: bool = False) -> LDL:
+def ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
     """(LD, pivots). Source: torch.linalg.ldl_factor."""
     return LDL(*ldl_factor_ex(A, hermitian=hermitian)[:2])
 

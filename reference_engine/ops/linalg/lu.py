@@ -102,14 +102,14 @@ def _usable(info: Tensor) -> None:
 
 
 @with_out
-def lu(A: Tensor, *, pivot: bool = True) -> LU:
+def lu(A: Tensor, *, pivot: bool = True) -> Any:
     """(P, L, U) with A = P L U; P is constant. Source: torch.linalg.lu."""
     packed, pivots, _ = _factored("linalg.lu", A, pivot)
     return LU(_exchange(pivots, A), *_factors(packed))
 
 
 @with_out
-def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> LUFactorEx:
+def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
     """(LU, pivots, info): L below the diagonal, U on and above it; info is the first zero pivot or 0.
 
     Source: torch.linalg.lu_factor_ex.
@@ -121,7 +121,7 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
 
 
 @with_out
-def lu_factor(A: Tensor, *, pivot: bool = True) -> LUFactor:
+def lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """(LU, pivots); an error where U has a zero on its diagonal. Source: torch.linalg.lu_factor."""
     return LUFactor(*lu_factor_ex(A, pivot=pivot, check_errors=True)[:2])
 
@@ -158,7 +158,7 @@ def _old_lu_solve(input: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
 
 
 @function
-def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Unpacked:
+def lu_unpack(LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True) -> Any:
     """(P, L, U) out of lu_factor's results; what is not asked for is empty. Source: torch.lu_unpack."""
     empty = wrap(np.zeros(0, LU_data._array.dtype))
     if unpack_pivots and LU_pivots._array.dtype != np.int32:

@@ -82,7 +82,7 @@ qr_op = general("linalg_qr", _qr, joint=_qr_rule, inputs=("x",), outputs=("Q", "
 
 
 @with_out
-def qr(A: Tensor, mode: str = "reduced") -> QR:
+def qr(A: Tensor, mode: str = "reduced") -> Any:
     """(Q, R) with A = Q R: Q's columns are orthonormal, R is upper triangular. Source: torch.linalg.qr."""
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
@@ -91,7 +91,7 @@ def qr(A: Tensor, mode: str = "reduced") -> QR:
 
 
 @with_out
-def _old_qr(input: Tensor, some: bool = True) -> QR:
+def _old_qr(input: Tensor, some: bool = True) -> Any:
     """(Q, R); Q is square where not `some`. Source: torch.qr."""
     warn_once("qr", "torch.qr is deprecated in favor of torch.linalg.qr and will be removed in a future PyTorch release.\n"
               "The boolean parameter 'some' has been replaced with a string parameter 'mode'.", stacklevel=4)  # fmt: skip
@@ -199,7 +199,7 @@ _geqrf_op = general("geqrf", _geqrf, declared_missing("geqrf"), inputs=("x",), o
 
 
 @both
-def geqrf(input: Tensor) -> Geqrf:
+def geqrf(input: Tensor) -> Any:
     """(a, tau): R, and below it the vectors of Householder's reflections; without a derivative. Source: torch.geqrf."""
     return Geqrf(*_geqrf_op(floating("geqrf", input)))
 

@@ -112,7 +112,7 @@ def _residuals(A: Tensor, B: Tensor, solution: Tensor) -> Tensor:
     return (difference * difference).sum(-2)
 
 
-def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> LeastSquares:
+def lstsq(A: Tensor, B: Tensor, rcond: float | None = None, *, driver: str | None = None) -> Any:
     """The X that makes |A X - B| least, and of least norm among those: A^+ B. The driver decides what is given besides:
     rank (all but gels), singular values (gelsd, gelss), residuals (all but gelsy, where A has more rows than columns and
     full rank). Source: torch.linalg.lstsq.

@@ -88,7 +88,7 @@ def _invertible(info: Tensor) -> None:
 
 
 @with_out
-def inv_ex(A: Tensor, *, check_errors: bool = False) -> Inverse:
+def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """(inverse, info): info is not 0 where a matrix is singular, and its inverse infinite. Source: torch.linalg.inv_ex."""
     result = Inverse(*inv_op(square("inv", A)))
     if check_errors:
@@ -109,7 +109,7 @@ def det(A: Tensor) -> Tensor:
 
 
 @with_out
-def slogdet(A: Tensor) -> SlogDet:
+def slogdet(A: Tensor) -> Any:
     """(sign, logabsdet): the determinant's phase, and the logarithm of its modulus. Source: torch.linalg.slogdet."""
     return SlogDet(*slogdet_op(square("slogdet", A)))
 
@@ -136,7 +136,7 @@ def fit(name: str, A: Tensor, B: Tensor, left: bool) -> None:
 
 
 @with_out
-def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Solution:
+def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """(result, info): info is not 0 where a matrix is singular, and its result not finite. Source: torch.linalg.solve_ex."""
     square("solve", A)
     if A.dtype is not B.dtype:

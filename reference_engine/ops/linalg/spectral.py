@@ -83,7 +83,7 @@ def _hermitian(A: Tensor, UPLO: str) -> tuple[Tensor, Tensor]:
 
 
 @with_out
-def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """(eigenvalues, ascending; eigenvectors) of Hermitian matrices, of which one triangle is read. Source: torch.linalg.eigh."""
     return Eigh(*_hermitian(A, UPLO))
 
@@ -125,7 +125,7 @@ eig_op = general("linalg_eig", _eig, joint=_eig_rule, inputs=("x",), outputs=("v
 
 
 @with_out
-def eig(A: Tensor) -> Eig:
+def eig(A: Tensor) -> Any:
     """(eigenvalues, eigenvectors of norm 1) of square matrices, always complex. Source: torch.linalg.eig."""
     return Eig(*eig_op(square("eig", A)))
 
@@ -193,7 +193,7 @@ def _decomposed(A: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]
 
 
 @with_out
-def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> SVD:
+def svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """(U, S, Vh) with A = U diag(S) Vh, S descending; U and Vh are square where asked. Source: torch.linalg.svd."""
     _no_driver("svd", driver)
     return SVD(*_decomposed(A, full_matrices))
@@ -213,7 +213,7 @@ def _no_driver(name: str, driver: str | None) -> None:
 
 
 @with_out
-def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> OldSVD:
+def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """(U, S, V) with A = U diag(S) V^H; without `compute_uv` zeros stand for U and V. Source: torch.svd."""
     if compute_uv:
         u, s, vh = _decomposed(input, not some)

@@ -68,7 +68,7 @@ def solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, un
 
 @both
 def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False,
-                     unitriangular: bool = False) -> Triangular:  # fmt: skip
+                     unitriangular: bool = False) -> Any:  # fmt: skip
     """(solution of A X = input, a copy of A). Source: torch.triangular_solve."""
     warn_once("triangular_solve", "torch.triangular_solve is deprecated in favor of torch.linalg.solve_triangular and will be "
               "removed in a future PyTorch release.", stacklevel=3)  # fmt: skip
@@ -107,7 +107,7 @@ def _definite(name: str, info: Tensor) -> None:
 
 
 @with_out
-def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> CholeskyEx:
+def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(L, info) with A = L L^H from A's lower triangle (`upper`: L^H from its upper one); info is the order of the first
     leading minor that is not positive. Source: torch.linalg.cholesky_ex.
     """
