@@ -10,14 +10,14 @@ import reference_engine as engine
 from reference_engine.autograd.function import FunctionCtx
 from reference_engine.nn import functional as F
 from reference_engine.tensor import Tensor
-from tests.faulty_engines.patching import Patch, fault
+from tests.faulty_engines.patching import Patch, fault, unwrapped
 
 L = engine.linalg
 
 
 def _everywhere(p: Patch, original: Callable, replacement: Callable) -> None:
     """`replacement(original, ...)` in the place of a function and of the method of its name."""
-    for function in {original, getattr(Tensor, original.__name__, original)}:
+    for function in {unwrapped(f): f for f in (original, getattr(Tensor, original.__name__, original))}.values():
         p.function(function, lambda *args, function=function, **how: replacement(function, *args, **how))
 
 

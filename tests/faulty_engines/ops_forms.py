@@ -9,13 +9,13 @@ from typing import Any
 import reference_engine as engine
 from reference_engine.nn import functional as F
 from reference_engine.tensor import Tensor
-from tests.faulty_engines.patching import Patch, fault
+from tests.faulty_engines.patching import Patch, fault, unwrapped
 
 
 def _instead(p: Patch, original: Callable, replacement: Callable) -> None:
     """`replacement(original, ...)` wherever the engine holds `original`, and as the method of its name."""
     method = getattr(Tensor, original.__name__, original)
-    for function in {original, method}:
+    for function in {unwrapped(f): f for f in (original, method)}.values():
         p.function(function, lambda *args, function=function, **how: replacement(function, *args, **how))
 
 

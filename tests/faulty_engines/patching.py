@@ -56,11 +56,11 @@ class Patch:
         words = [registry.functions, registry.methods, registry.ARRAY_WORDS, registry.TENSOR_WORDS]
         for owner in [*modules, reference_engine.Tensor]:
             for name, value in list(vars(owner).items()):
-                if _unwrapped(value) is _unwrapped(original):
+                if unwrapped(value) is unwrapped(original):
                     self.set(owner, name, replacement)
         for table in words:
             for name, value in list(table.items()):
-                if _unwrapped(value) is _unwrapped(original):
+                if unwrapped(value) is unwrapped(original):
                     self.set(table, name, replacement)
         assert len(self._undo) > count, f"the engine holds {original!r} nowhere"
 
@@ -78,7 +78,7 @@ class Patch:
             self._undo.pop()()
 
 
-def _unwrapped(value: Any) -> Any:
+def unwrapped(value: Any) -> Any:
     """A function without what decorators put around it."""
     while callable(value) and not isinstance(value, type) and "__wrapped__" in getattr(value, "__dict__", ()):
         value = value.__wrapped__
