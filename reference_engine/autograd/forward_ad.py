@@ -109,8 +109,10 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"_unpack_dual(): argument 'dual' (position 1) must be Tensor, not {type(tensor).__name__}")
-    if not state.dual_levels or (level is not None and not 0 <= level < len(state.dual_levels)):
+    if not state.dual_levels or (level is not None and level < 0):
         return UnpackedDualTensor(tensor, None)
+    if level is not None and level >= len(state.dual_levels):
+        raise RuntimeError("Invalid level given to _fw_primal")
     wanted = _numbered(level)
     tangent = get(tensor, wanted) if state.forward_grad_enabled else None
     return UnpackedDualTensor(view_below(tensor, wanted), tangent)

@@ -96,7 +96,7 @@ class Probe:
     def __getattr__(self, name: str) -> Any:
         """Whatever else an array has is of its elements."""
         if hasattr(np.ndarray, name):
-            raise NeedsLoop
+            self._refuse()
         raise AttributeError(name)
 
     __array__ = __array_ufunc__ = __array_function__ = __getitem__ = __bool__ = __float__ = __int__ = __index__ = (

@@ -371,6 +371,7 @@ def kept_batched_tensors_show_an_example(p: Patch) -> None:
     def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
         return np.zeros(self.shape, self.dtype)
 
-    for name in ("astype", "__array_ufunc__"):
-        p.wrap(batching.Probe, name, lambda original: lambda self, *a, **k: (
-            refuse(self) if self.level not in state.vmap_levels else original(self, *a, **k)))  # fmt: skip
+    p.wrap(batching.Probe, "__getattr__", lambda original: lambda self, name: (
+        getattr(refuse(self), name) if self.level not in state.vmap_levels else original(self, name)))  # fmt: skip
+    p.wrap(batching.Probe, "__array_ufunc__", lambda original: lambda self, *a, **k: (
+        refuse(self) if self.level not in state.vmap_levels else original(self, *a, **k)))  # fmt: skip
