@@ -175,3 +175,12 @@ def test_singular_examples_are_named() -> None:
     ):
         with pytest.raises(L.LinAlgError, match=rf"\(Batch element 2\): .*{message}"):
             vmap(function)(a)
+
+
+def test_a_batched_tensor_that_is_kept_is_refused() -> None:
+    """Whatever reads its elements; not by an error of the engine's own."""
+    kept: list = []
+    vmap(lambda a: kept.append(a) or a)(matrices())
+    for function in (lambda a: a + 1, lambda a: a.float(), lambda a: a.argmax(), lambda a: a.sum(), L.inv):
+        with pytest.raises(RuntimeError, match="may have escaped from inside a function being vmapped"):
+            function(kept[0])
