@@ -11,12 +11,13 @@ import reference_engine as engine
 from reference_engine.func import jacobians
 from reference_engine.ops import complex as complexes
 from reference_engine.tensor import Tensor, wrap
-from tests.faulty_engines.patching import Patch, fault
+from tests.faulty_engines.patching import Patch, fault, unwrapped
 
 
 def _everywhere(p: Patch, name: str, replacement: Callable) -> None:
     """`replacement(original, ...)` in the place of a function of torch and of the method of its name."""
-    for original in {getattr(engine, name), getattr(Tensor, name, getattr(engine, name))}:
+    function = getattr(engine, name)
+    for original in {unwrapped(f): f for f in (function, getattr(Tensor, name, function))}.values():
         p.function(original, lambda *args, original=original, **how: replacement(original, *args, **how))
 
 
