@@ -82,7 +82,7 @@ class State(threading.local):
         before = self.grad_enabled
         if before is not mode:
             self.grad_enabled = mode
-            self.refresh()
+            self.plain = mode and self.quiet
         return before
 
 
