@@ -17,7 +17,7 @@ from reference_engine.ops.complex import conjugated
 from reference_engine.ops.inplace import in_place
 from reference_engine.ops.kinds import Operator, general
 from reference_engine.ops.masking import nil
-from reference_engine.ops.matmul import checked, lowered, matmul, matvec, mT, outer_product, product, unmatched
+from reference_engine.ops.matmul import checked, left, lowered, matmul, matvec, mT, outer_product, right, unmatched
 from reference_engine.ops.out import with_out
 from reference_engine.state import state
 from reference_engine.tensor import Tensor, wrap
@@ -45,30 +45,30 @@ def _summed_rows(a: Any, b: Any) -> Any:
     return np.add.reduce(np.matmul(a, b), axis=0)
 
 
-def _back(g: Any, other: Any, alpha: Any) -> Any:
-    """alpha g B^H, the gradient of the left factor."""
-    return _scaled(product(g, mT(conjugated(other))), alpha)
+def _back(g: Any, other: Any, alpha: Any, strides: tuple[int, ...] = ()) -> Any:
+    """alpha g B^H, the gradient of the left factor, which has these strides."""
+    return _scaled(left(g, conjugated(other), strides), alpha)
 
 
-def _front(g: Any, other: Any, alpha: Any) -> Any:
-    """alpha A^H g, the gradient of the right factor."""
-    return _scaled(product(mT(conjugated(other)), g), alpha)
+def _front(g: Any, other: Any, alpha: Any, strides: tuple[int, ...] = ()) -> Any:
+    """alpha A^H g, the gradient of the right factor, which has these strides."""
+    return _scaled(right(g, conjugated(other), strides), alpha)
 
 
-def _outer_back(g: Any, other: Any, alpha: Any) -> Any:
+def _outer_back(g: Any, other: Any, alpha: Any, strides: tuple[int, ...]) -> Any:
     return _scaled(outer_product(g, conjugated(other)), alpha)
 
 
-def _vector_back(g: Any, other: Any, alpha: Any) -> Any:
+def _vector_back(g: Any, other: Any, alpha: Any, strides: tuple[int, ...]) -> Any:
     return _scaled(matvec(g, conjugated(other)), alpha)
 
 
-def _affine(name: str, multiply: Callable, left: Callable, right: Callable, second: str, third: str) -> Operator:
+def _affine(name: str, multiply: Callable, back: Callable, front: Callable, second: str, third: str) -> Operator:
     """beta * c + alpha * multiply(a, b); the gradient of c is g itself, of complex numbers too."""
     rules = (
         lambda g, beta: _scaled(g, beta),
-        lambda g, b, alpha: left(g, b, alpha),
-        lambda g, a, alpha: right(g, a, alpha),
+        lambda g, b, alpha, a_strides: back(g, b, alpha, a_strides),
+        lambda g, a, alpha, b_strides: front(g, a, alpha, b_strides),
     )
     return Operator(name, _adding(multiply), rules, inputs=("c", "a", "b"), saved_names=("self", second, third),
                     holomorphic=False)  # fmt: skip
@@ -78,9 +78,9 @@ def _affine(name: str, multiply: Callable, left: Callable, right: Callable, seco
 #                               value               d / d a                                 d / d b
 addmm_op   = _affine("addmm",   np.matmul,          _back,                                  _front,                                   "mat1", "mat2")
 baddbmm_op = _affine("baddbmm", np.matmul,          _back,                                  _front,                                   "batch1", "batch2")
-addbmm_op  = _affine("addbmm",  _summed_rows,       lambda g, b, k: _back(g[None], b, k),   lambda g, a, k: _front(g[None], a, k),    "batch1", "batch2")
-addmv_op   = _affine("addmv",   np.matmul,          _outer_back,                            lambda g, a, k: _scaled(matvec(mT(conjugated(a)), g), k), "mat", "vec")
-addr_op    = _affine("addr",    np.multiply.outer,  _vector_back,                           lambda g, a, k: _vector_back(mT(g), a, k), "vec1", "vec2")
+addbmm_op  = _affine("addbmm",  _summed_rows,       lambda g, b, k, s: _back(g[None], b, k), lambda g, a, k, s: _front(g[None], a, k), "batch1", "batch2")
+addmv_op   = _affine("addmv",   np.matmul,          _outer_back,                            lambda g, a, k, s: _scaled(matvec(mT(conjugated(a)), g), k), "mat", "vec")
+addr_op    = _affine("addr",    np.multiply.outer,  _vector_back,                           lambda g, a, k, s: _vector_back(mT(g), a, k, s), "vec1", "vec2")
 # fmt: on
 
 
@@ -98,9 +98,9 @@ def _fits(c: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _typed(c: Tensor, a: Tensor, b: Tensor) -> None:
-    for left, right in ((c, b), (a, b)):
-        if left.dtype is not right.dtype:
-            names = [dtypes.type_name(x.dtype) for x in (left, right)]
+    for first, second in ((c, b), (a, b)):
+        if first.dtype is not second.dtype:
+            names = [dtypes.type_name(x.dtype) for x in (first, second)]
             raise RuntimeError(f"self and mat2 must have the same dtype, but got {names[0]} and {names[1]}")
 
 
@@ -113,8 +113,10 @@ def _whole(c: Tensor, **factors: Any) -> None:
 
 # The usual case, and the hot one: nothing is scaled.
 plain_addmm = general(
-    "addmm", lambda c, a, b: np.add(np.matmul(a, b), c), lambda g: g, lambda g, b: product(g, mT(conjugated(b))),
-    lambda g, a: product(mT(conjugated(a)), g), saved_names=("self", "mat1", "mat2"), holomorphic=False,
+    "addmm", lambda c, a, b: np.add(np.matmul(a, b), c), lambda g: g,
+    lambda g, b, a_strides: left(g, conjugated(b), a_strides),
+    lambda g, a, b_strides: right(g, conjugated(a), b_strides),
+    saved_names=("self", "mat1", "mat2"), holomorphic=False,
 )  # fmt: skip
 
 

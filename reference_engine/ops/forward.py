@@ -169,6 +169,7 @@ class _Given(Values):
             self["inputs"] = tuple(inputs)
         for name, x, shape in zip(op.inputs, inputs, shapes):  # noqa: B905 - a variadic operator names none
             self[name], self[f"{name}_shape"] = x, shape
+            self[f"{name}_strides"] = x._array.strides if isinstance(x, Tensor) else None
         for name, out in zip(op.outputs, outs, strict=True):
             self[name] = out
 

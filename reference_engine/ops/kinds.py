@@ -6,9 +6,9 @@
     constant      forward only                        results are never tracked
 
 A rule maps the gradient of the output to the gradient of one input: g -> J^T g. It names what it needs: `g` (`gs`, a
-tuple, with several outputs), inputs and the output `y` by name (these are saved), `<input>_shape` (nothing is saved),
-`needs` (which gradients are wanted), auxiliary results of forward, and parameters. Rules are written in differentiable
-operators, which also accept plain arrays: one text, read over arrays in a plain backward and over tensors when the
+tuple, with several outputs), inputs and the output `y` by name (these are saved), `<input>_shape`, `<input>_strides`
+(nothing is saved), `needs` (which gradients are wanted), auxiliary results of forward, and parameters. Rules are written
+in differentiable operators, which also accept plain arrays: one text, read over arrays in a plain backward and over tensors when the
 backward is recorded. Complex conjugation (J^H g = conj(J^T conj g)) is the mechanism's; so are the sum over broadcast
 dimensions and the cast to the input's dtype, which the backward pass does on the edge.
 """
@@ -50,6 +50,7 @@ class OpNode(Node):
     op: Operator  # a class attribute, set per operator
     params: dict[str, Any] = {}
     shapes: tuple[tuple[int, ...] | None, ...] = ()
+    strides: tuple[tuple[int, ...] | None, ...] = ()
     packed: dict[str, Packed] = {}  # auxiliary results of forward that went through saved-tensor hooks
     beside: tuple = ()  # entries of index tensors: rules read arrays made of them, these are checked (also_saved.py)
 
@@ -147,7 +148,9 @@ class Operator:
         self.saved_names = tuple(saved_names or self.inputs)
         self.node = type(node or f"{camel(name)}Backward0", (OpNode,), {"op": self, "__module__": __name__})
         self.uses = self._uses()
-        self.uses_shapes = any(n == "shapes" or n.endswith("_shape") for r in self._all_rules() for n in r.names)
+        asked = [n for r in self._all_rules() for n in r.names]
+        self.uses_shapes = any(n == "shapes" or n.endswith("_shape") for n in asked)
+        self.uses_strides = any(n.endswith("_strides") for n in asked)
 
     def _all_rules(self) -> list[Rule]:
         return [r for r in (*self.rules, self.joint) if r is not None]
@@ -259,6 +262,8 @@ class Operator:
             node.params = params
         if self.uses_shapes:
             node.shapes = tuple(x._array.shape if isinstance(x, Tensor) else None for x in inputs)
+        if self.uses_strides:
+            node.strides = tuple(x._array.strides if isinstance(x, Tensor) else None for x in inputs)
         if len(outs) == 1:
             node.shape, node.dtype = outs[0]._array.shape, outs[0]._array.dtype
         else:

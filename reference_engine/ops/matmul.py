@@ -47,9 +47,27 @@ def multiplied(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.matmul(a, b)
 
 
+def left(g: Any, b: Any, a_strides: tuple[int, ...]) -> Any:
+    """g b^T, which lies in memory as a does."""
+    return mT(product(b, mT(g))) if by_columns(a_strides) else product(g, mT(b))
+
+
+def right(g: Any, a: Any, b_strides: tuple[int, ...]) -> Any:
+    """a^T g, which lies in memory as b does.
+
+    A layer multiplies with its weight transposed: turned back, the gradient lies as the weight does.
+    """
+    return mT(product(mT(g), a)) if by_columns(b_strides) else product(mT(a), g)
+
+
+def by_columns(strides: tuple[int, ...]) -> bool:
+    """Whether a matrix lies in memory column by column. A sparse one has no strides."""
+    return len(strides) == 2 and strides[0] < strides[1]
+
+
 # fmt: off
 #              value                              d/da                                   d/db
-mm_op   = general("mm",  lambda a, b: multiplied(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
+mm_op   = general("mm",  lambda a, b: multiplied(a, b), left,                                right,                          saved_names=("self", "mat2"), multilinear=True)
 bmm_op  = general("bmm", lambda a, b: multiplied(a, b), lambda g, b: product(g, mT(b)),      lambda g, a: product(mT(a), g), saved_names=("self", "mat2"), multilinear=True)
 mv_op   = general("mv",  lambda a, b: np.matmul(a, b), lambda g, b: outer_product(g, b),    lambda g, a: matvec(mT(a), g), saved_names=("self", "vec"), multilinear=True)
 dot_op  = general("dot", lambda a, b: np.asarray(np.dot(a, b)), lambda g, b: g * b,         lambda g, a: g * a, saved_names=("self", "tensor"), multilinear=True)

@@ -47,6 +47,8 @@ class Values(dict):
             value = tuple(self.read(node, i) for i in range(len(node.edges)))
         elif name.endswith("_shape") and name[:-6] in op.position:
             value = node.shapes[op.position[name[:-6]]]
+        elif name.endswith("_strides") and name[:-8] in op.position:
+            value = node.strides[op.position[name[:-8]]]
         elif name in op.outputs:
             value = self.read(node, len(node.edges) + op.outputs.index(name))
         elif name in node.packed:

@@ -226,3 +226,27 @@ def test_a_matrix_that_repeats_is_one(batch, rows, inner, columns):
     one = torch.from_numpy(b).expand(batch, inner, columns)
     np.testing.assert_allclose((a @ one).numpy(), (a @ one.clone()).numpy(), atol=1e-14)
     np.testing.assert_allclose((a @ one).numpy(), np.einsum("bij,jk->bik", a.numpy(), b), atol=1e-14)
+
+
+LAYERS = {
+    "transposed": lambda e, x, w, b: x @ w.t(),
+    "layer": lambda e, x, w, b: e.nn.functional.linear(x, w, b),
+    "scaled": lambda e, x, w, b: e.addmm(b, x, w.t(), alpha=2, beta=3),
+    "by rows": lambda e, x, w, b: x @ w.reshape(4, 3),
+    "on the left": lambda e, x, w, b: w @ x.t(),
+    "transposed on the left": lambda e, x, w, b: (w.reshape(4, 3).t() @ x.t()).t(),
+    "in a batch": lambda e, x, w, b: e.bmm(x[None], w.t()[None]),
+    "of rows in a batch": lambda e, x, w, b: e.nn.functional.linear(x[None], w, b),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_the_gradient_of_a_matrix_lies_as_the_matrix_does(layer):
+    """The gradient of a transposed matrix is transposed in memory, so that the weight's own is not."""
+    other = pytest.importorskip("torch")
+
+    def strides(e):
+        x, w, b = (e.from_numpy(a).requires_grad_() for a in arrays(0, (5, 4), (3, 4), (3,)))
+        return [g.stride() for g in e.autograd.grad(layer(e, x, w, b).sum(), (x, w))]
+
+    assert strides(torch) == strides(other)
