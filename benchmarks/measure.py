@@ -21,6 +21,22 @@ def one_thread() -> None:
         os.environ[name] = "1"
 
 
+def keep_memory() -> bool:
+    """Has the C library keep what is freed for what is allocated next; says whether it did (glibc only).
+
+    A result of tens of megabytes is otherwise given back to the system and had anew in every round, page by page, at a price
+    that changes from process to process and says nothing of the contenders. It holds for all of them alike.
+    """
+    import ctypes
+
+    trim_threshold, mmap_threshold, most = -1, -3, 1 << 30
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    return bool(mallopt(trim_threshold, most)) and bool(mallopt(mmap_threshold, most))
+
+
 def ratios(contenders: dict[str, Contender], floor: str, rounds: int = 31) -> dict[str, tuple[float, float]]:
     """Per contender (median ratio to `floor`, median seconds).
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from benchmarks.measure import Contender, one_thread, ratios, table
+from benchmarks.measure import Contender, keep_memory, one_thread, ratios, table
 
 one_thread()
 
@@ -60,6 +60,7 @@ def main() -> None:
 
     torch.set_num_threads(1)
     missed = []
+    print(f"freed memory is {'kept for all contenders' if keep_memory() else 'given back to the system each time'}")
     measured = ratios({"torch": jacobian(torch), "reference": jacobian(reference_engine)}, "torch", rounds=51)
     table(f"jacrev of {WIDTH} -> {WIDTH}", measured, "torch")
     if measured["reference"][0] > JACOBIAN_LIMIT:

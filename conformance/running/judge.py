@@ -35,6 +35,8 @@ def judge(case: Case, end: Outcome | Died, oracle: Outcome | None, engine: Engin
     result = Result(case.name, engine.name, engine.device, "pass", oracle=against if oracle is not None else None)
     if isinstance(end, Died):
         result.verdict, result.error, result.seconds = end.verdict, end.error, shown.seconds(end.seconds)
+        if case.torch_departs and end.verdict == "crash":  # a timeout may be the machine's fault
+            _who(case, engine, result, kept=False)
         return result
     result.seconds = shown.seconds(end.seconds)
     result.observed = [shown.observed(o) for o in end.observations]

@@ -116,6 +116,11 @@ def test_torch_departs_from_its_documentation():
     assert (expected.verdict, expected.departs, expected.reason) == ("departs", "expected", "known")
     assert conforms(expected)
     assert expected.differences
+    killed = Died("crash", ErrorInfo("ProcessDied", "killed"), 1.0)
+    crashed = judge(case(torch_departs="known"), killed, None, TORCH, None)
+    assert (crashed.verdict, crashed.departs, crashed.error.message) == ("departs", "expected", "killed")
+    late = judge(case(torch_departs="known"), Died("timeout", killed.error, 1.0), None, TORCH, None)
+    assert late.verdict == "timeout"
 
 
 def test_torch_no_longer_departs():
