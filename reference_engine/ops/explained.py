@@ -63,7 +63,7 @@ def _names(partial: str) -> set[str]:
 def _text(fn: Callable) -> str:
     """A rule as text: a lambda's expression, or what the docstring of a function says first."""
     said = inspect.getdoc(fn) if fn.__name__ != "<lambda>" else None
-    return said.split("\n\n")[0].replace("\n", " ") if said else _written(fn.__code__)
+    return said.split("\n\n")[0].replace("\n", " ").removesuffix(".") if said else _written(fn.__code__)
 
 
 @cache
