@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 import reference_engine
@@ -12,7 +14,11 @@ from tests.faulty_engines.checking import CAUGHT, catching, load, outcomes, verd
 
 @pytest.fixture(scope="module")
 def cases():
-    return load()
+    """What other tests left on the heap is frozen meanwhile: cases collect garbage, thousands of times here."""
+    gc.collect()
+    gc.freeze()
+    yield load()
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
