@@ -11,27 +11,7 @@ import reference_engine as engine
 from reference_engine.func import jacobians
 from reference_engine.ops import complex as complexes
 from reference_engine.tensor import Tensor, wrap
-from tests.faulty_engines.patching import Patch, fault, unwrapped
-
-
-def _everywhere(p: Patch, name: str, replacement: Callable) -> None:
-    """`replacement(original, ...)` in the place of a function of torch and of the method of its name."""
-    function = getattr(engine, name)
-    for original in {unwrapped(f): f for f in (function, getattr(Tensor, name, function))}.values():
-        p.function(original, lambda *args, original=original, **how: replacement(original, *args, **how))
-
-
-class _Slope(engine.autograd.Function):
-    """Given values, with the incoming gradient times a given slope, unconjugated, for the first argument."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, values: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(slope)
-        return values.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple:
-        return g * ctx.saved_tensors[0], None, None
+from tests.faulty_engines.patching import Patch, Sloped, everywhere, fault
 
 
 def _holomorphic(p: Patch, name: str, slope: Callable) -> None:
@@ -41,9 +21,9 @@ def _holomorphic(p: Patch, name: str, slope: Callable) -> None:
         if not z.is_complex():
             return original(z)
         fixed = z.detach()
-        return _Slope.apply(z, original(fixed), slope(fixed))
+        return Sloped.apply(z, original(fixed), slope(fixed))
 
-    _everywhere(p, name, form)
+    everywhere(p, getattr(engine, name), form)
 
 
 @fault("complex")
@@ -77,7 +57,7 @@ def products_forget_the_conjugate_bit(p: Patch) -> None:
     def bare(x: Tensor) -> Tensor:
         return wrap(x._stored) if isinstance(x, complexes.ConjTensor) and not x.requires_grad else x
 
-    _everywhere(p, "matmul", lambda original, a, b, **how: original(bare(a), bare(b), **how))
+    everywhere(p, engine.matmul, lambda original, a, b, **how: original(bare(a), bare(b), **how))
     p.set(Tensor, "__matmul__", lambda self, other: engine.matmul(self, other))
 
 
@@ -151,7 +131,7 @@ def moduli_have_no_second_derivative(p: Patch) -> None:
             return g * ctx.saved_tensors[0].detach().sgn()
 
     original = engine.abs
-    _everywhere(p, "abs", lambda form, z: Modulus.apply(z) if z.is_complex() else form(z))
+    everywhere(p, engine.abs, lambda form, z: Modulus.apply(z) if z.is_complex() else form(z))
 
 
 @fault("complex")

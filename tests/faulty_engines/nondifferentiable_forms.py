@@ -10,28 +10,9 @@ import reference_engine as engine
 from reference_engine.autograd.function import FunctionCtx
 from reference_engine.nn import functional as F
 from reference_engine.tensor import Tensor
-from tests.faulty_engines.patching import Patch, fault, unwrapped
+from tests.faulty_engines.patching import Patch, Sloped, everywhere, fault
 
 L = engine.linalg
-
-
-def _everywhere(p: Patch, original: Callable, replacement: Callable) -> None:
-    """`replacement(original, ...)` in the place of a function and of the method of its name."""
-    for function in {unwrapped(f): f for f in (original, getattr(Tensor, original.__name__, original))}.values():
-        p.function(function, lambda *args, function=function, **how: replacement(function, *args, **how))
-
-
-class _Sloped(engine.autograd.Function):
-    """Given values whose gradient is the incoming one times a given slope."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, values: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(slope)
-        return values.clone()
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple:
-        return g * ctx.saved_tensors[0], None, None
 
 
 def _slope(p: Patch, function: Callable, slope: Callable) -> None:
@@ -39,9 +20,9 @@ def _slope(p: Patch, function: Callable, slope: Callable) -> None:
 
     def form(original: Any, x: Tensor, *args: Any, **how: Any) -> Tensor:
         fixed = x.detach()
-        return _Sloped.apply(x, original(fixed, *args, **how), slope(fixed, *args, **how))
+        return Sloped.apply(x, original(fixed, *args, **how), slope(fixed, *args, **how))
 
-    _everywhere(p, function, form)
+    everywhere(p, function, form)
 
 
 # --- kinks -----------------------------------------------------------------------------------------------------------
@@ -57,7 +38,7 @@ def one_largest_magnitude_gets_all(p: Patch) -> None:
         place = x.detach().abs().argmax() if ord > 0 else x.detach().abs().argmin()
         return x.reshape(-1)[place].abs()
 
-    _everywhere(p, L.vector_norm, form)
+    everywhere(p, L.vector_norm, form)
 
 
 @fault("nondifferentiable")
@@ -67,9 +48,9 @@ def the_1_norm_slopes_up_at_zero(p: Patch) -> None:
     def form(original: Any, x: Tensor, ord: Any = 2, *args: Any, **how: Any) -> Tensor:
         if ord != 1 or args or how:
             return original(x, ord, *args, **how)
-        return _Sloped.apply(x, x.detach().abs(), 2 * (x.detach() >= 0).to(x.dtype) - 1).sum()
+        return Sloped.apply(x, x.detach().abs(), 2 * (x.detach() >= 0).to(x.dtype) - 1).sum()
 
-    _everywhere(p, L.vector_norm, form)
+    everywhere(p, L.vector_norm, form)
 
 
 @fault("nondifferentiable")
@@ -79,7 +60,7 @@ def frobenius_is_a_root_of_squares(p: Patch) -> None:
     def form(original: Any, x: Tensor, ord: Any = "fro", *args: Any, **how: Any) -> Tensor:
         return (x * x).sum().sqrt() if ord == "fro" and not args and not how else original(x, ord, *args, **how)
 
-    _everywhere(p, L.matrix_norm, form)
+    everywhere(p, L.matrix_norm, form)
 
 
 @fault("nondifferentiable")
@@ -91,7 +72,7 @@ def distances_are_roots_of_squares(p: Patch) -> None:
             return original(a, b, p, **how)
         return ((a.unsqueeze(-2) - b.unsqueeze(-3)) ** 2).sum(-1).sqrt()
 
-    _everywhere(p, engine.cdist, form)
+    everywhere(p, engine.cdist, form)
 
 
 @fault("nondifferentiable")
@@ -121,7 +102,7 @@ def prelu_takes_the_identity_at_zero(p: Patch) -> None:
     def form(original: Any, x: Tensor, weight: Tensor) -> Tensor:
         return engine.where(x >= 0, x, weight * x)
 
-    _everywhere(p, F.prelu, form)
+    everywhere(p, F.prelu, form)
 
 
 @fault("nondifferentiable")
@@ -135,7 +116,7 @@ def smooth_l1_divides_by_beta(p: Patch) -> None:
         near = 0.5 * d * d / engine.tensor(beta)
         return engine.where(d.abs() <= beta, near, d.abs() - 0.5 * beta).sum()
 
-    _everywhere(p, F.smooth_l1_loss, form)
+    everywhere(p, F.smooth_l1_loss, form)
 
 
 @fault("nondifferentiable")
@@ -148,7 +129,7 @@ def margins_are_met_from_within(p: Patch) -> None:
         others = engine.arange(x.shape[1]) != target[0]
         return gap[(gap >= 0) & others].sum() / x.shape[1]
 
-    _everywhere(p, F.multi_margin_loss, form)
+    everywhere(p, F.multi_margin_loss, form)
 
 
 # --- limits, nan -----------------------------------------------------------------------------------------------------
@@ -158,7 +139,7 @@ def margins_are_met_from_within(p: Patch) -> None:
 def limits_are_capped(p: Patch) -> None:
     """asin, acos, atanh and logit keep away from their poles by eps, so that slopes there are finite."""
     for function in (engine.asin, engine.atanh, engine.acos):
-        _everywhere(p, function, lambda original, x: original(x.clamp(-1 + 1e-7, 1 - 1e-7)))
+        everywhere(p, function, lambda original, x: original(x.clamp(-1 + 1e-7, 1 - 1e-7)))
 
 
 @fault("nondifferentiable")
@@ -175,7 +156,7 @@ def inactive_sides_multiply_by_zero(p: Patch) -> None:
     def fill(original: Any, x: Tensor, mask: Tensor, value: Any) -> Tensor:
         return x * (~mask).to(x.dtype) + original(engine.zeros_like(x), mask, value)
 
-    _everywhere(p, engine.masked_fill, fill)
+    everywhere(p, engine.masked_fill, fill)
 
 
 @fault("nondifferentiable")
@@ -188,7 +169,7 @@ def nan_reaches_all_of_a_maximum(p: Patch) -> None:
         mask = (x.detach() == original(x.detach())).to(x.dtype)
         return (x * mask).sum() / mask.sum()
 
-    _everywhere(p, engine.max, form)
+    everywhere(p, engine.max, form)
 
 
 @fault("nondifferentiable")
@@ -201,7 +182,7 @@ def rounded_quotients_keep_their_slope(p: Patch) -> None:
             return exact
         return exact + (original(a, b, rounding_mode=rounding_mode) - exact).detach()
 
-    _everywhere(p, engine.div, form)
+    everywhere(p, engine.div, form)
 
 
 # --- what is not differentiable --------------------------------------------------------------------------------------
@@ -216,11 +197,11 @@ def marks_have_no_effect(p: Patch) -> None:
 @fault("nondifferentiable")
 def histograms_are_tracked(p: Patch) -> None:
     """histc requires grad, and raises in backward as histogram does."""
-    _everywhere(p, engine.histc, lambda original, x, *args, **how: _Sloped.apply(
+    everywhere(p, engine.histc, lambda original, x, *args, **how: Sloped.apply(
         x, original(x.detach(), *args, **how), engine.zeros(())))  # fmt: skip
 
 
 @fault("nondifferentiable")
 def drawn_indices_are_floats(p: Patch) -> None:
     """multinomial gives its indices in the type of the probabilities."""
-    _everywhere(p, engine.multinomial, lambda original, x, *args, **how: original(x, *args, **how).to(x.dtype))
+    everywhere(p, engine.multinomial, lambda original, x, *args, **how: original(x, *args, **how).to(x.dtype))

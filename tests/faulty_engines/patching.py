@@ -119,3 +119,23 @@ def fault(chapter: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch],
         return plant
 
     return register
+
+
+def everywhere(p: Patch, function: Callable, replacement: Callable) -> None:
+    """`replacement(original, ...)` in the place of a function of torch and of the method of its name."""
+    method = getattr(reference_engine.Tensor, function.__name__, function)
+    for original in {unwrapped(f): f for f in (function, method)}.values():
+        p.function(original, lambda *args, original=original, **how: replacement(original, *args, **how))
+
+
+class Sloped(reference_engine.autograd.Function):
+    """Given values, with the incoming gradient times a given slope, unconjugated, for the first argument."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, values: Any, slope: Any) -> Any:
+        ctx.save_for_backward(slope)
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> tuple:
+        return g * ctx.saved_tensors[0], None, None
