@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import Any
 
 import reference_engine as engine
@@ -11,28 +12,18 @@ from reference_engine.tensor import Tensor
 from tests.faulty_engines.patching import Patch, fault
 
 
-def _jacobian(p: Patch, change: Any) -> None:
-    """jacobian, its result changed by change(result, inputs, options)."""
-    original = engine.autograd.functional.jacobian
+def _changed(p: Patch, name: str, change: Any) -> None:
+    """jacobian or hessian, its result changed by change(result, inputs, options)."""
+    original = getattr(engine.autograd.functional, name)
+    signature = inspect.signature(original)
 
-    def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
-                 strategy: str = "reverse-mode") -> Any:  # fmt: skip
-        found = original(func, inputs, create_graph, strict, vectorize, strategy)
-        return change(found, inputs, {"vectorize": vectorize, "strategy": strategy})
+    def replaced(*args: Any, **options: Any) -> Any:
+        given = signature.bind(*args, **options)
+        given.apply_defaults()
+        strategy = given.arguments.get("strategy", given.arguments.get("outer_jacobian_strategy"))
+        return change(original(*args, **options), given.arguments["inputs"], {**given.arguments, "strategy": strategy})
 
-    p.set(engine.autograd.functional, "jacobian", jacobian)
-
-
-def _hessian(p: Patch, change: Any) -> None:
-    """hessian, its result changed by change(result, inputs, options)."""
-    original = engine.autograd.functional.hessian
-
-    def hessian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
-                outer_jacobian_strategy: str = "reverse-mode") -> Any:  # fmt: skip
-        found = original(func, inputs, create_graph, strict, vectorize, outer_jacobian_strategy)
-        return change(found, inputs, {"vectorize": vectorize, "strategy": outer_jacobian_strategy})
-
-    p.set(engine.autograd.functional, "hessian", hessian)
+    p.set(engine.autograd.functional, name, replaced)
 
 
 def _is_nested(found: Any) -> bool:
@@ -42,7 +33,11 @@ def _is_nested(found: Any) -> bool:
 @fault("functional")
 def vectorized_jacobians_are_nested_by_input(p: Patch) -> None:
     """With vectorize=True a Jacobian of several outputs and inputs is J[input][output]."""
-    _jacobian(p, lambda j, x, options: tuple(zip(*j, strict=True)) if options["vectorize"] and _is_nested(j) else j)
+    _changed(
+        p,
+        "jacobian",
+        lambda j, x, options: tuple(zip(*j, strict=True)) if options["vectorize"] and _is_nested(j) else j,
+    )
 
 
 @fault("functional")
@@ -57,7 +52,7 @@ def vectorized_rows_are_columns(p: Patch) -> None:
             return j
         return engine.utils._pytree.tree_map(transposed, j)
 
-    _jacobian(p, change)
+    _changed(p, "jacobian", change)
 
 
 @fault("functional")
@@ -69,7 +64,7 @@ def vectorized_jacobians_forget_unused_inputs(p: Patch) -> None:
             return j
         return tuple(tuple(b if bool(b.any()) else None for b in row) for row in j)
 
-    _jacobian(p, change)
+    _changed(p, "jacobian", change)
 
 
 @fault("functional")
@@ -81,7 +76,7 @@ def vectorized_batches_are_summed(p: Patch) -> None:
             return j
         return engine.utils._pytree.tree_map(lambda b: b.sum(0, keepdim=True).expand(b.shape) if b.dim() > 1 else b, j)
 
-    _jacobian(p, change)
+    _changed(p, "jacobian", change)
 
 
 @fault("functional")
@@ -99,7 +94,7 @@ def columns_are_rows(p: Patch) -> None:
 @fault("functional")
 def hessians_are_nested_the_other_way(p: Patch) -> None:
     """Block H[i][j] stands at H[j][i]."""
-    _hessian(p, lambda h, x, options: tuple(zip(*h, strict=True)) if _is_nested(h) else h)
+    _changed(p, "hessian", lambda h, x, options: tuple(zip(*h, strict=True)) if _is_nested(h) else h)
 
 
 @fault("functional")
@@ -111,7 +106,7 @@ def vectorized_hessians_are_blockwise_transposed(p: Patch) -> None:
             return h
         return tuple(tuple(b.t().reshape(b.shape) if b.dim() == 2 else b for b in row) for row in h)
 
-    _hessian(p, change)
+    _changed(p, "hessian", change)
 
 
 @fault("functional")
@@ -241,7 +236,7 @@ def second_derivatives_end_there(p: Patch) -> None:
     """With create_graph=True Hessians and their products are constants."""
     finished = arguments.finished
     p.set(products, "finished", lambda values, *, create_graph: finished(values, create_graph=False))
-    _hessian(p, lambda h, x, options: h.detach() if isinstance(h, Tensor) else h)
+    _changed(p, "hessian", lambda h, x, options: h.detach() if isinstance(h, Tensor) else h)
 
 
 @fault("functional")
