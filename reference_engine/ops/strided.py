@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reference_engine import dtypes
-from reference_engine.batching.tensor import BatchedTensor, batched
+from reference_engine.batching.tensor import BatchedTensor
 from reference_engine.memory import restride, storage_elements
 from reference_engine.ops import registry
 from reference_engine.ops.kinds import linear
@@ -80,7 +80,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
 
 def _strided_examples(input: BatchedTensor, size: tuple, stride: tuple, storage_offset: int | None) -> Tensor:
     """The same view of each example, which reaches no further than the example's own elements."""
-    value, start = input._value, input.storage_offset()
+    start = input.storage_offset()
     offset = start if storage_offset is None else int(storage_offset)
     reach = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
     limit = start + sum((n - 1) * s for n, s in zip(input.shape, input.stride(), strict=True))
@@ -88,7 +88,7 @@ def _strided_examples(input: BatchedTensor, size: tuple, stride: tuple, storage_
         raise RuntimeError(f"as_strided(sizes={list(size)}, strides={list(stride)}, storage_offset={offset}) inside vmap reaches "
                            "memory that is not the example's: as_strided's result may not be that of another example. Please "
                            "rewrite it with other view operators.")  # fmt: skip
-    return batched(as_strided(value, (value.shape[0], *size), (value.stride(0), *stride), offset), input._level)
+    return strided_view(input, size=size, stride=stride, offset=offset, geometry=None)  # by its batching rule
 
 
 @method
